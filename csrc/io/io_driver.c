@@ -1,0 +1,202 @@
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/sys.h"
+#include "io/io_internal.h"
+#include "sched/runtime.h"
+
+/* ---- type-stable memory ------------------------------------------------------------------------- */
+
+/* Slots and timer nodes outlive every runtime, because a late event or a late cancel may look at
+ * one after its runtime is gone. The slabs are made by whoever comes first. */
+static struct {
+    _Atomic uint32_t state; /* 0: not made, 1: being made, 2: made                             */
+    struct tc_slab slots;
+    struct tc_slab timers;
+} shared;
+
+static void construct_slot(void *object)
+{
+    struct tc_pollfd *slot = object;
+
+    memset(slot, 0, sizeof *slot);
+    tc_readiness_init(&slot->word[TC_READ], false);
+    tc_readiness_init(&slot->word[TC_WRITE], false);
+    tc_atomic_init(&slot->fd, -1);
+}
+
+static void make_shared(void)
+{
+    uint32_t found = 0;
+
+    if (tc_cas_acquire(&shared.state, &found, 1)) { /* acquire [io-shared]: as the loads below */
+        tc_slab_init(&shared.slots, "descriptors", sizeof(struct tc_pollfd), 16, construct_slot);
+        tc_slab_init(&shared.timers, "timers", sizeof(struct tc_timer), 16, NULL);
+        tc_store_release(&shared.state, 2); /* release [io-shared]: the slabs are ready */
+        return;
+    }
+    while (tc_load_acquire(&shared.state) != 2) { /* acquire [io-shared]: see the store */
+        tc_sys_sched_yield();
+    }
+}
+
+struct tc_slab *tc__io_slots(void)
+{
+    return &shared.slots;
+}
+
+struct tc_slab *tc__io_timer_nodes(void)
+{
+    return &shared.timers;
+}
+
+/* ---- the driver ----------------------------------------------------------------------------------- */
+
+static int io_worker_init(struct tc_worker *worker)
+{
+    make_shared();
+    struct tc_io *io = tc_mem_zalloc(sizeof *io);
+    if (io == NULL) {
+        return -ENOMEM;
+    }
+    int rc = tc_poller_open(&io->poller);
+    if (rc != 0) {
+        tc_mem_free(io, sizeof *io);
+        return rc;
+    }
+    tc_timers_init(&io->timers, &shared.timers);
+    worker->io = io;
+    return 0;
+}
+
+static void io_worker_fini(struct tc_worker *worker)
+{
+    struct tc_io *io = tc__io_of(worker);
+
+    tc_timers_fini(&io->timers);
+    tc_poller_close(&io->poller);
+    if (io->scratch != NULL) {
+        tc_sys_munmap(io->scratch, TC_IO_SCRATCH_BYTES);
+    }
+    tc_mem_free(io, sizeof *io);
+    worker->io = NULL;
+}
+
+static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t timeout_ns)
+{
+    struct tc_poller_event *events = tc__io_of(worker)->events;
+    int count = tc_poller_wait(&tc__io_of(source)->poller, events, timeout_ns);
+    int delivered = 0;
+
+    tc_worker_awake(worker);
+    for (int i = 0; i < count; i++) {
+        if (events[i].tag == 0) {
+            continue; /* a wake-up carries no work: the caller looks at its queues anyway */
+        }
+        delivered += tc__pollfd_deliver(worker, events[i].tag, events[i].bits);
+    }
+    tc_counter_add(&worker->counters.polls, 1);
+    if (delivered != 0) {
+        tc_counter_add(&worker->counters.events, (uint64_t)delivered);
+        tc_worker_delivered(worker);
+    }
+    return delivered;
+}
+
+static void io_wake(struct tc_worker *worker)
+{
+    tc_poller_wake(&tc__io_of(worker)->poller);
+}
+
+static int64_t io_now(struct tc_worker *worker)
+{
+    (void)worker;
+    return tc_clock_now_ns();
+}
+
+static int64_t io_next_deadline(struct tc_worker *worker)
+{
+    return tc_timers_next(&tc__io_of(worker)->timers);
+}
+
+static int io_expire(struct tc_worker *worker, int64_t now_ns)
+{
+    return tc_timers_expire(&tc__io_of(worker)->timers, worker, now_ns);
+}
+
+static int io_arm(struct tc_worker *worker, struct tc_waiter *waiter, uint64_t seq, int64_t when_ns,
+                  struct tc_deadline *out)
+{
+    return tc_timers_arm(&tc__io_of(worker)->timers, waiter, seq, when_ns, out);
+}
+
+static void io_disarm(struct tc_worker *worker, struct tc_deadline *deadline)
+{
+    tc_timers_cancel(worker != NULL ? &tc__io_of(worker)->timers : NULL, deadline);
+}
+
+static bool io_has_sources(struct tc_worker *worker)
+{
+    return tc_load_relaxed(&tc__io_of(worker)->descriptors) != 0; /* relaxed: a hint */
+}
+
+static void io_statistics(struct tc_worker *worker, struct tc_runtime_statistics *out)
+{
+    struct tc_io *io = tc__io_of(worker);
+
+    out->timers += tc_timers_count(&io->timers);
+    out->descriptors += tc_load_relaxed(&io->descriptors); /* relaxed: a count */
+}
+
+static void close_slot_of(void *object, void *arg)
+{
+    struct tc_pollfd *slot = object;
+    int fd = tc_load_relaxed(&slot->fd); /* relaxed: the child has one thread */
+
+    if (fd >= 0 && slot->home == arg) {
+        tc_sys_close(fd); /* no shutdown: the connection is the parent's */
+    }
+}
+
+static void io_after_fork_child(struct tc_worker *worker)
+{
+    struct tc_io *io = tc__io_of(worker);
+
+    tc_slab_for_each(&shared.slots, close_slot_of, worker);
+    tc_poller_close(&io->poller);
+}
+
+const struct tc_driver tc_io_driver = {
+    .worker_init = io_worker_init,
+    .worker_fini = io_worker_fini,
+    .poll = io_poll,
+    .wake = io_wake,
+    .now = io_now,
+    .next_deadline = io_next_deadline,
+    .expire = io_expire,
+    .arm = io_arm,
+    .disarm = io_disarm,
+    .after_fork_child = io_after_fork_child,
+    .statistics = io_statistics,
+    .has_sources = io_has_sources,
+};
+
+/* ---- for the layers above --------------------------------------------------------------------------- */
+
+unsigned char *tc_io_scratch(struct tc_worker *worker)
+{
+    struct tc_io *io = tc__io_of(worker);
+
+    if (tc_unlikely(io->scratch == NULL)) {
+        void *memory;
+        if (tc_sys_mmap(NULL, TC_IO_SCRATCH_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, &memory) == 0) {
+            io->scratch = memory;
+        }
+    }
+    return io->scratch;
+}

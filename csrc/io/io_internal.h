@@ -1,0 +1,33 @@
+/* io/io_internal.h — a worker's struct tc_io, for the files of io alone. */
+#ifndef TC_IO_IO_INTERNAL_H
+#define TC_IO_IO_INTERNAL_H
+
+#include "base/slab.h"
+#include "io/io.h"
+#include "io/poller.h"
+#include "io/pollfd.h"
+#include "io/timer.h"
+#include "sched/worker.h"
+
+struct tc_io {
+    struct tc_poller poller;
+    struct tc_timers timers;
+    unsigned char *scratch;          /* owner's thread; mapped at first use                     */
+    struct tc_poller_event events[TC_POLLER_BATCH]; /* owner's thread                           */
+    _Atomic uint32_t descriptors;    /* registered here; any thread                             */
+};
+
+static inline struct tc_io *tc__io_of(struct tc_worker *worker)
+{
+    return worker->io;
+}
+
+/* The process's descriptor slots and timer nodes: type-stable, shared by all runtimes. */
+struct tc_slab *tc__io_slots(void);
+struct tc_slab *tc__io_timer_nodes(void);
+
+/* Deliver one event to the slot that `tag` names, on `worker`. Returns 1 if it was delivered, 0 if
+ * the slot has been closed since. */
+int tc__pollfd_deliver(struct tc_worker *worker, uint64_t tag, uint32_t bits);
+
+#endif

@@ -1,0 +1,182 @@
+#include "io/pollfd.h"
+
+#include <errno.h>
+
+#include "arch/cpu.h"
+#include "base/assert.h"
+#include "base/sys.h"
+#include "io/io_internal.h"
+
+/* The tag of an event: the slot's address in the low 48 bits, the low bits of its generation above.
+ * User addresses have at most 47 bits unless a program asks the kernel for more; slots come from
+ * the heap, which does not. */
+enum { TAG_ADDRESS_BITS = 48 };
+
+/* Bits of slot->users: 1 << direction while a fiber is inside tc_pollfd_wait, and: */
+enum { USER_CLOSED = 4 };
+
+static uint64_t tag_of(struct tc_pollfd *slot, uint32_t generation)
+{
+    uint64_t address = (uint64_t)(uintptr_t)slot;
+
+    tc_assert_debug(address >> TAG_ADDRESS_BITS == 0);
+    return address | (uint64_t)(generation & 0xffff) << TAG_ADDRESS_BITS;
+}
+
+static struct tc_pollfd *slot_of(uint64_t tag)
+{
+    return (struct tc_pollfd *)(uintptr_t)(tag & (((uint64_t)1 << TAG_ADDRESS_BITS) - 1));
+}
+
+static bool is_current(struct tc_pollfd *slot, uint64_t tag)
+{
+    /* acquire [slot-generation]: pairs with close's bump, which precedes the slot's next use */
+    return (tc_load_acquire(&slot->generation) & 0xffff) == tag >> TAG_ADDRESS_BITS;
+}
+
+/* Prepare a word for the slot's next descriptor. No plain stores: a poller that fetched an event of
+ * the former one may be on its way to the word, see tc_pollfd_close. */
+static void reset_word(struct tc_readiness *word, bool ready)
+{
+    if (ready) {
+        tc_readiness_restore(word);
+    } else {
+        TC_IGNORE(tc_readiness_consume(word)); /* READY or not, it is IDLE now */
+    }
+}
+
+/* The slot's last user gives it back. */
+static void release_slot(struct tc_pollfd *slot)
+{
+    tc_store_relaxed(&slot->users, 0); /* relaxed: the slab's lock publishes it */
+    tc_slab_free(tc__io_slots(), slot);
+}
+
+int tc_pollfd_open(struct tc_worker *home, int fd, uint32_t flags,
+                   void (*before)(struct tc_pollfd *slot, void *arg), void *arg,
+                   struct tc_pollfd **out)
+{
+    struct tc_io *io = tc__io_of(home);
+    struct tc_pollfd *slot = tc_slab_alloc(tc__io_slots());
+    bool ready = (flags & (TC_POLLFD_REST | TC_POLLFD_LEVEL)) == 0;
+
+    if (slot == NULL) {
+        return -ENOMEM;
+    }
+    reset_word(&slot->word[TC_READ], ready);
+    reset_word(&slot->word[TC_WRITE], ready);
+    slot->flags = flags;
+    slot->home = home;
+    tc_store_relaxed(&slot->latched, 0); /* relaxed: published by the registration */
+    tc_store_relaxed(&slot->fd, fd);     /* relaxed: as above */
+    *out = slot;
+    if (before != NULL) {
+        before(slot, arg);
+    }
+    /* relaxed: only close changes it, and there is no close yet */
+    uint64_t tag = tag_of(slot, tc_load_relaxed(&slot->generation));
+    tc_fetch_add_relaxed(&io->descriptors, 1); /* relaxed: a count */
+    int rc = tc_poller_add(&io->poller, fd, tag, (flags & TC_POLLFD_LEVEL) != 0);
+    if (rc != 0) {
+        tc_fetch_sub_relaxed(&io->descriptors, 1); /* relaxed: a count */
+        tc_fetch_add_relaxed(&slot->generation, 1); /* relaxed: no event was ever possible */
+        tc_store_relaxed(&slot->fd, -1);            /* relaxed: for the fork handler only */
+        *out = NULL;
+        tc_slab_free(tc__io_slots(), slot);
+    }
+    return rc;
+}
+
+/* Set a direction READY and resume whoever waits there. */
+static void notify(struct tc_worker *worker, struct tc_readiness *word, int result)
+{
+    struct tc_waiter *waiter;
+    uint64_t seq;
+
+    if (tc_readiness_notify(word, &waiter, &seq)) {
+        bool claimed = tc_waiter_claim(waiter, seq);
+        tc_readiness_unlock(word);
+        if (claimed) {
+            tc_ready_from(worker, waiter, result);
+        }
+    }
+}
+
+int tc__pollfd_deliver(struct tc_worker *worker, uint64_t tag, uint32_t bits)
+{
+    struct tc_pollfd *slot = slot_of(tag);
+
+    if (!is_current(slot, tag)) {
+        return 0;
+    }
+    if (bits & TC_POLLER_HANGUP) {
+        tc_store_relaxed(&slot->latched, 1); /* relaxed: the notify below releases it */
+    }
+    if (bits & TC_POLLER_WRITE) {
+        notify(worker, &slot->word[TC_WRITE], 0);
+    }
+    if (bits & TC_POLLER_READ) {
+        notify(worker, &slot->word[TC_READ], 0);
+    }
+    return 1;
+}
+
+/* End the wait in one direction; whoever else is looking at its waiter has finished on return. */
+static void end_wait(struct tc_worker *worker, struct tc_readiness *word)
+{
+    notify(worker, word, -ECANCELED);
+    while (!tc_readiness_try_withdraw(word, NULL)) {
+        tc_cpu_relax();
+    }
+}
+
+void tc_pollfd_close(struct tc_pollfd *slot)
+{
+    struct tc_worker *worker = tc_worker_current();
+    struct tc_io *io = tc__io_of(slot->home);
+    int fd = tc_load_relaxed(&slot->fd); /* relaxed: only open and close write it */
+
+    /* Deregister first: from here on no new event is made. Then move the generation, so that events
+     * already fetched by a poller are dropped. A poller that compared the generation before it
+     * moved may still notify; the words are type-stable and the claim decides, so the worst it can
+     * do to the slot's next descriptor is one spurious READY. */
+    tc_poller_remove(&io->poller, fd);
+    tc_fetch_add_release(&slot->generation, 1); /* release [slot-generation]: P3 */
+    end_wait(worker, &slot->word[TC_READ]);
+    end_wait(worker, &slot->word[TC_WRITE]);
+    tc_store_relaxed(&slot->fd, -1); /* relaxed: for the fork handler only */
+    tc_fetch_sub_relaxed(&io->descriptors, 1); /* relaxed: a count */
+    tc_sys_close(fd);
+    /* acq_rel [slot-users]: who is still inside tc_pollfd_wait gives the slot back instead */
+    if (tc_fetch_or_acq_rel(&slot->users, USER_CLOSED) == 0) {
+        release_slot(slot);
+    }
+}
+
+int tc_pollfd_wait(struct tc_pollfd *slot, enum tc_direction direction, int64_t deadline_ns,
+                   enum tc_wait_reason reason)
+{
+    uint32_t bit = (uint32_t)1 << direction;
+    int rc = -ECANCELED;
+
+    /* relaxed: close orders itself after us by the same word */
+    if ((tc_fetch_or_relaxed(&slot->users, bit) & USER_CLOSED) == 0) {
+        rc = tc__fiber_wait_readiness(&slot->word[direction], reason, slot, deadline_ns);
+    }
+    /* acq_rel [slot-users]: the last one out gives a closed slot back */
+    if (tc_fetch_and_acq_rel(&slot->users, ~bit) == (USER_CLOSED | bit)) {
+        release_slot(slot);
+        return -ECANCELED;
+    }
+    return rc;
+}
+
+int tc_pollfd_set_enabled(struct tc_pollfd *slot, bool enabled)
+{
+    struct tc_io *io = tc__io_of(slot->home);
+    /* relaxed: the caller excludes close, which alone changes both */
+    int fd = tc_load_relaxed(&slot->fd);
+    uint64_t tag = tag_of(slot, tc_load_relaxed(&slot->generation)); /* relaxed: as above */
+
+    return tc_poller_enable(&io->poller, fd, tag, enabled);
+}
