@@ -1,0 +1,38 @@
+# Names for the scripts in tools/.  `make help` prints them.
+PYTHON_IN_VENV = .venv/bin/python
+.DEFAULT_GOAL = help
+.PHONY: help run test dev bench soak lint format ctest clean
+
+help:    ## this list
+	@sed -n 's/^\([a-z]*\): *[^#]*## /\1\t/p' Makefile
+
+run:     ## install into .venv, start the echo server and put load on it
+	@sh tools/venv.sh build
+	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation .
+	@$(PYTHON_IN_VENV) -P tools/demo.py
+
+test:    ## the bar for every commit: lint, C tests plain and under ASan+UBSan, pytest
+	@sh tools/test.sh
+
+dev:     ## editable install in .venv; `make dev` again rebuilds
+	@sh tools/venv.sh dev
+	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation --editable .
+	@sh tools/ctest.sh --build-only dev && ln -sf build/dev/compile_commands.json .
+
+bench:   ## all benchmarks, results in build/
+	@sh tools/venv.sh bench
+	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation .
+	@$(PYTHON_IN_VENV) -P benchmarks/run.py
+
+soak:    ## the slow lanes in their long form
+	@sh tools/venv.sh dev
+	@sh tests/slow/run.sh long
+
+lint:    ## house rules, formatting, types
+	@sh tools/venv.sh dev && sh tools/lint.sh
+
+format:  ## rewrite C and Python in the house format
+	@sh tools/venv.sh dev && sh tools/lint.sh --fix
+
+clean:   ## remove build products, keep .venv
+	@rm -rf build dist compile_commands.json
