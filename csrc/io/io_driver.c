@@ -29,13 +29,22 @@ static void construct_slot(void *object)
     tc_atomic_init(&slot->fd, -1);
 }
 
+static void construct_timer(void *object)
+{
+    struct tc_timer *timer = object;
+
+    memset(timer, 0, sizeof *timer);
+    timer->node.index = TC_HEAP_NONE;
+}
+
 static void make_shared(void)
 {
     uint32_t found = 0;
 
     if (tc_cas_acquire(&shared.state, &found, 1)) { /* acquire [io-shared]: as the loads below */
-        tc_slab_init(&shared.slots, "descriptors", sizeof(struct tc_pollfd), 16, construct_slot);
-        tc_slab_init(&shared.timers, "timers", sizeof(struct tc_timer), 16, NULL);
+        tc_slab_init(&shared.slots, "descriptors", sizeof(struct tc_pollfd),
+                     _Alignof(struct tc_pollfd), construct_slot);
+        tc_slab_init(&shared.timers, "timers", sizeof(struct tc_timer), 16, construct_timer);
         tc_store_release(&shared.state, 2); /* release [io-shared]: the slabs are ready */
         return;
     }
@@ -94,8 +103,16 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
 
     tc_worker_awake(worker);
     for (int i = 0; i < count; i++) {
+        tc__pollfd_prefetch(events[i].tag);
+    }
+    for (int i = 0; i < count; i++) {
         if (events[i].tag == 0) {
-            continue; /* a wake-up carries no work: the caller looks at its queues anyway */
+            /* A wake-up carries no work: the caller looks at its queues anyway. But another's, which
+             * the sentinel has just taken out of his poller, must still end his sleep. */
+            if (source != worker) {
+                tc_poller_wake(&tc__io_of(source)->poller);
+            }
+            continue;
         }
         delivered += tc__pollfd_deliver(worker, events[i].tag, events[i].bits);
     }
@@ -164,6 +181,12 @@ static void close_slot_of(void *object, void *arg)
 
 static void io_after_fork_child(struct tc_worker *worker)
 {
+    if (worker == NULL) {
+        /* The child's next runtime makes slabs of its own: somebody may have held the lock of these
+         * when the process forked. */
+        tc_store_relaxed(&shared.state, 0); /* relaxed: the child has one thread */
+        return;
+    }
     struct tc_io *io = tc__io_of(worker);
 
     tc_slab_for_each(&shared.slots, close_slot_of, worker);

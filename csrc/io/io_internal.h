@@ -26,6 +26,9 @@ static inline struct tc_io *tc__io_of(struct tc_worker *worker)
 struct tc_slab *tc__io_slots(void);
 struct tc_slab *tc__io_timer_nodes(void);
 
+/* Begin to load the slot that `tag` names: a thousand connections do not fit the nearest cache. */
+void tc__pollfd_prefetch(uint64_t tag);
+
 /* Deliver one event to the slot that `tag` names, on `worker`. Returns 1 if it was delivered, 0 if
  * the slot has been closed since. */
 int tc__pollfd_deliver(struct tc_worker *worker, uint64_t tag, uint32_t bits);

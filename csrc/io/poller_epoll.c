@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "base/clock.h"
 #include "base/sys.h"
 #include "io/poller.h"
 
@@ -82,6 +83,16 @@ static uint32_t bits_of(uint32_t events)
     return bits;
 }
 
+/* Let time pass after a poll that failed: the caller comes again, and would spin. Wake-ups do not end
+ * this sleep, so it is short. */
+static void rest_after_failure(int64_t timeout_ns)
+{
+    static _Atomic uint32_t nobody_wakes;
+    int64_t rest_ns = timeout_ns < TC_NS_PER_MS ? timeout_ns : TC_NS_PER_MS;
+
+    TC_IGNORE(tc_sys_futex_wait(&nobody_wakes, 0, tc_deadline_after_ns(rest_ns)));
+}
+
 int tc_poller_wait(struct tc_poller *poller, struct tc_poller_event *events, int64_t timeout_ns)
 {
     struct epoll_event found[TC_POLLER_BATCH];
@@ -91,13 +102,20 @@ int tc_poller_wait(struct tc_poller *poller, struct tc_poller_event *events, int
         events[i].tag = found[i].data.u64;
         events[i].bits = bits_of(found[i].events);
     }
+    if (tc_unlikely(count < 0 && count != -EINTR && timeout_ns > 0)) {
+        rest_after_failure(timeout_ns);
+    }
     return count > 0 ? count : 0;
 }
 
 void tc_poller_wake(struct tc_poller *poller)
 {
     static const uint64_t one = 1;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u64 = 0};
 
-    /* It can only fail with EAGAIN, when the counter is full: then an edge is pending anyway. */
-    TC_IGNORE(tc_sys_write(poller->wake_fd, &one, sizeof one));
+    if (tc_unlikely(tc_sys_write(poller->wake_fd, &one, sizeof one) < 0)) {
+        /* A sandbox may forbid it, and a wake-up that is lost is lost for good. Asking for a direction
+         * that is always ready makes an edge too. */
+        TC_IGNORE(tc_sys_epoll_ctl(poller->queue_fd, EPOLL_CTL_MOD, poller->wake_fd, &event));
+    }
 }

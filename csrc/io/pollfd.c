@@ -15,12 +15,12 @@ enum { TAG_ADDRESS_BITS = 48 };
 /* Bits of slot->users: 1 << direction while a fiber is inside tc_pollfd_wait, and: */
 enum { USER_CLOSED = 4 };
 
-static uint64_t tag_of(struct tc_pollfd *slot, uint32_t generation)
+static uint64_t tag_of(struct tc_pollfd *slot, uint16_t generation)
 {
     uint64_t address = (uint64_t)(uintptr_t)slot;
 
     tc_assert_debug(address >> TAG_ADDRESS_BITS == 0);
-    return address | (uint64_t)(generation & 0xffff) << TAG_ADDRESS_BITS;
+    return address | (uint64_t)generation << TAG_ADDRESS_BITS;
 }
 
 static struct tc_pollfd *slot_of(uint64_t tag)
@@ -31,7 +31,7 @@ static struct tc_pollfd *slot_of(uint64_t tag)
 static bool is_current(struct tc_pollfd *slot, uint64_t tag)
 {
     /* acquire [slot-generation]: pairs with close's bump, which precedes the slot's next use */
-    return (tc_load_acquire(&slot->generation) & 0xffff) == tag >> TAG_ADDRESS_BITS;
+    return tc_load_acquire(&slot->generation) == tag >> TAG_ADDRESS_BITS;
 }
 
 /* Prepare a word for the slot's next descriptor. No plain stores: a poller that fetched an event of
@@ -65,7 +65,6 @@ int tc_pollfd_open(struct tc_worker *home, int fd, uint32_t flags,
     }
     reset_word(&slot->word[TC_READ], ready);
     reset_word(&slot->word[TC_WRITE], ready);
-    slot->flags = flags;
     slot->home = home;
     tc_store_relaxed(&slot->latched, 0); /* relaxed: published by the registration */
     tc_store_relaxed(&slot->fd, fd);     /* relaxed: as above */
@@ -82,9 +81,17 @@ int tc_pollfd_open(struct tc_worker *home, int fd, uint32_t flags,
         tc_fetch_add_relaxed(&slot->generation, 1); /* relaxed: no event was ever possible */
         tc_store_relaxed(&slot->fd, -1);            /* relaxed: for the fork handler only */
         *out = NULL;
+        /* What `before` installed; nobody else has seen it. */
+        tc_readiness_withdraw(&slot->word[TC_READ], slot->word[TC_READ].waiter);
+        tc_readiness_withdraw(&slot->word[TC_WRITE], slot->word[TC_WRITE].waiter);
         tc_slab_free(tc__io_slots(), slot);
     }
     return rc;
+}
+
+void tc__pollfd_prefetch(uint64_t tag)
+{
+    __builtin_prefetch(slot_of(tag), 1);
 }
 
 /* Set a direction READY and resume whoever waits there. */
@@ -136,6 +143,10 @@ void tc_pollfd_close(struct tc_pollfd *slot)
     struct tc_io *io = tc__io_of(slot->home);
     int fd = tc_load_relaxed(&slot->fd); /* relaxed: only open and close write it */
 
+    if (worker != NULL && worker->runtime != slot->home->runtime) {
+        worker = NULL; /* who waits here belongs to another runtime's queues */
+    }
+
     /* Deregister first: from here on no new event is made. Then move the generation, so that events
      * already fetched by a poller are dropped. A poller that compared the generation before it
      * moved may still notify; the words are type-stable and the claim decides, so the worst it can
@@ -146,9 +157,11 @@ void tc_pollfd_close(struct tc_pollfd *slot)
     end_wait(worker, &slot->word[TC_WRITE]);
     tc_store_relaxed(&slot->fd, -1); /* relaxed: for the fork handler only */
     tc_fetch_sub_relaxed(&io->descriptors, 1); /* relaxed: a count */
+    /* acq_rel [slot-users]: who is still inside tc_pollfd_wait gives the slot back instead; his
+     * system calls on the descriptor are over before the number is free */
+    bool is_unused = tc_fetch_or_acq_rel(&slot->users, USER_CLOSED) == 0;
     tc_sys_close(fd);
-    /* acq_rel [slot-users]: who is still inside tc_pollfd_wait gives the slot back instead */
-    if (tc_fetch_or_acq_rel(&slot->users, USER_CLOSED) == 0) {
+    if (is_unused) {
         release_slot(slot);
     }
 }
@@ -156,19 +169,21 @@ void tc_pollfd_close(struct tc_pollfd *slot)
 int tc_pollfd_wait(struct tc_pollfd *slot, enum tc_direction direction, int64_t deadline_ns,
                    enum tc_wait_reason reason)
 {
-    uint32_t bit = (uint32_t)1 << direction;
+    uint8_t bit = (uint8_t)(1 << direction);
     int rc = -ECANCELED;
 
-    /* relaxed: close orders itself after us by the same word */
-    if ((tc_fetch_or_relaxed(&slot->users, bit) & USER_CLOSED) == 0) {
+    /* release [slot-users]: our system calls so far, before close releases the number */
+    if ((tc_fetch_or_release(&slot->users, bit) & USER_CLOSED) == 0) {
         rc = tc__fiber_wait_readiness(&slot->word[direction], reason, slot, deadline_ns);
     }
     /* acq_rel [slot-users]: the last one out gives a closed slot back */
-    if (tc_fetch_and_acq_rel(&slot->users, ~bit) == (USER_CLOSED | bit)) {
+    uint8_t users = tc_fetch_and_acq_rel(&slot->users, (uint8_t)~bit);
+    if (users == (USER_CLOSED | bit)) {
         release_slot(slot);
-        return -ECANCELED;
     }
-    return rc;
+    /* An event may have ended this wait just before close did, with 0; and the other direction may
+     * still be inside, so that it gives the slot back. It is gone for us in any case. */
+    return (users & USER_CLOSED) != 0 ? -ECANCELED : rc;
 }
 
 int tc_pollfd_set_enabled(struct tc_pollfd *slot, bool enabled)

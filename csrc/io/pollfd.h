@@ -43,15 +43,17 @@ enum tc_pollfd_flags {
     TC_POLLFD_REST = 2,  /* words start IDLE (an accepted connection at rest), not READY       */
 };
 
+/* One cache line: everything that an event and a request touch. */
 struct tc_pollfd {
-    struct tc_readiness word[2];   /* by enum tc_direction                                      */
-    _Atomic uint32_t latched;      /* 1 after a hang-up: set by pollers, see tc_pollfd_unlatch  */
-    _Atomic uint32_t users;        /* who is parked here, and whether it is closed: pollfd.c    */
-    _Atomic int fd;                /* -1 while free; written by open and close                  */
-    _Atomic uint32_t generation;   /* bumped by close (P3)                                      */
-    uint32_t flags;                /* enum tc_pollfd_flags; set by open                         */
+    TC_ALIGNED(64) struct tc_readiness word[2]; /* by enum tc_direction                         */
     struct tc_worker *home;        /* whose poller has it; set by open                          */
+    _Atomic int fd;                /* -1 while free; written by open and close                  */
+    _Atomic uint16_t generation;   /* bumped by close (P3)                                      */
+    _Atomic uint8_t latched;       /* 1 after a hang-up: set by pollers, see tc_pollfd_unlatch  */
+    _Atomic uint8_t users;         /* who is parked here, and whether it is closed: pollfd.c    */
 };
+
+_Static_assert(sizeof(struct tc_pollfd) == 64, "one cache line");
 
 /* Register `fd` with `home`'s poller. The first event may be delivered, on another thread, before
  * this returns; `before` (may be NULL) runs with the finished slot just before registration, to

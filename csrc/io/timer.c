@@ -40,8 +40,12 @@ void tc_timers_fini(struct tc_timers *timers)
     struct tc_heap_node *node;
 
     while ((node = tc_heap_min(&timers->heap)) != NULL) {
+        struct tc_timer *timer = timer_of(node);
         tc_heap_remove(&timers->heap, node);
-        retire(timers, timer_of(node));
+        /* The next even number: the node outlives this heap, and so may handles of this arm.
+         * relaxed: nobody else is left */
+        tc_store_relaxed(&timer->sequence, (tc_load_relaxed(&timer->sequence) | 1) + 1);
+        retire(timers, timer);
     }
     tc_heap_fini(&timers->heap);
     tc_slab_cache_fini(&timers->cache);
@@ -73,8 +77,8 @@ int tc_timers_arm(struct tc_timers *timers, struct tc_waiter *waiter, uint64_t s
  * thread, to an odd one, which marks the node stale. True to exactly one of them (T3). */
 static bool end_arm(struct tc_timer *timer, uint64_t seq, uint64_t step)
 {
-    /* relaxed: decides who ends it; what the node refers to is the owner's alone */
-    return tc_cas_relaxed(&timer->sequence, &seq, seq + step);
+    /* release [timer-stale]: a canceller has read the node before the owner may use it again */
+    return tc_cas_release(&timer->sequence, &seq, seq + step);
 }
 
 void tc_timers_cancel(struct tc_timers *mine, struct tc_deadline *deadline)
@@ -98,7 +102,7 @@ void tc_timers_cancel(struct tc_timers *mine, struct tc_deadline *deadline)
 /* A node of the heap that a canceller has left behind. Owner only. */
 static bool is_stale(struct tc_timer *timer)
 {
-    return (tc_load_relaxed(&timer->sequence) & 1) != 0; /* relaxed: see end_arm */
+    return (tc_load_acquire(&timer->sequence) & 1) != 0; /* acquire [timer-stale]: see end_arm */
 }
 
 /* Take a stale node off the heap. */
@@ -156,7 +160,11 @@ int tc_timers_expire(struct tc_timers *timers, struct tc_worker *worker, int64_t
         uint64_t wait_seq = timer->wait_seq;
         /* relaxed: only a canceller's step can come between, and end_arm sees it */
         if (!end_arm(timer, tc_load_relaxed(&timer->sequence) & ~(uint64_t)1, 2)) {
-            continue; /* cancelled this moment; dropped in the next round */
+            /* Cancelled this moment. Dropped here, since the canceller may not have counted it yet,
+             * and tc_timers_next() goes by the count. */
+            tc_assert_debug(is_stale(timer));
+            drop_stale(timers, timer);
+            continue;
         }
         tc_heap_remove(&timers->heap, &timer->node);
         retire(timers, timer);

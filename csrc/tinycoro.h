@@ -1,0 +1,19 @@
+/* tinycoro.h — the public C interface: fibers on worker threads, descriptors, TCP servers.
+ *
+ * Reading order: sched/fiber.h (what runs), sched/runtime.h (where), io/io.h (what wakes it),
+ * net/stream.h, net/tcp.h and net/unix.h (bytes), net/server.h and net/echo.h (serving).
+ */
+#ifndef TINYCORO_H
+#define TINYCORO_H
+
+#include "io/io.h"
+#include "net/addr.h"
+#include "net/echo.h"
+#include "net/server.h"
+#include "net/stream.h"
+#include "net/tcp.h"
+#include "net/unix.h"
+#include "sched/fiber.h"
+#include "sched/runtime.h"
+
+#endif

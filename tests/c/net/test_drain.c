@@ -1,0 +1,257 @@
+#include "support.h"
+
+/* Answers after `delay`, which cancel cuts short. */
+static _Atomic int64_t delay_ns;
+static _Atomic int in_flight;
+
+static enum tc_verdict slow_serve(struct tc_conn *conn)
+{
+    char byte[2]; /* a read of full length would be tried again before the connection may rest */
+    ssize_t n = tc_stream_recv(tc_conn_stream(conn), byte, sizeof byte, TC_NEVER);
+
+    if (n <= 0) {
+        return TC_CONN_CLOSE;
+    }
+    tc_fetch_add_seq_cst(&in_flight, 1);
+    int rc = tc_fiber_sleep_until(tc_deadline_after_ns(tc_load_seq_cst(&delay_ns)));
+    tc_fetch_sub_seq_cst(&in_flight, 1);
+    if (rc != 0) {
+        return tc_conn_fail(conn, rc);
+    }
+    n = tc_stream_send(tc_conn_stream(conn), byte, 1, tc_conn_send_deadline(conn));
+    return n == 1 ? TC_CONN_REST : tc_conn_fail(conn, (int)n);
+}
+
+static const struct tc_protocol slow_protocol = {
+    .name = "slow", .stack_class = TC_STACK_DEFAULT, .serve = slow_serve};
+
+static void on_workers(void (*body)(struct tc_runtime *))
+{
+    for (uint32_t workers = 1; workers <= 2; workers++) {
+        struct tc_runtime *runtime = start_runtime(workers);
+        int descriptors = count_descriptors();
+        body(runtime);
+        TC_CHECK_EQ(count_descriptors(), descriptors);
+        stop_runtime(runtime);
+    }
+}
+
+static void check_resting(struct tc_runtime *runtime)
+{
+    enum { CLIENTS = 300 }; /* several slices of the sweep */
+    struct tc_server_options options = {.host = NULL};
+    struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
+    int fds[CLIENTS];
+
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = connect_to(server);
+    }
+    WAIT_UNTIL(statistics(server).connections == CLIENTS);
+    probe(fds[0], 100);
+    int64_t began = tc_clock_now_ns();
+    tc_server_close(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(5))), 0);
+    TC_CHECK(tc_clock_now_ns() - began < SECONDS(1));
+    for (int i = 0; i < CLIENTS; i++) {
+        char byte;
+        TC_CHECK_EQ(recv(fds[i], &byte, 1, 0), 0);
+        close(fds[i]);
+    }
+    TC_CHECK(!statistics(server).listening);
+    TC_CHECK(!answers_a_probe(server));
+    TC_CHECK_EQ(statistics(server).cancelled, 0);
+    tc_server_free(server);
+}
+
+TC_TEST(test_drain_resting_connections_end_at_once)
+{
+    on_workers(check_resting);
+}
+
+static void check_served(struct tc_runtime *runtime)
+{
+    struct tc_server_options options = {.drain_timeout_ns = -1};
+    struct tc_server *server = start_server(runtime, &slow_protocol, &options);
+    int fd = connect_to(server);
+    char byte;
+
+    tc_store_seq_cst(&delay_ns, SECONDS(0.3));
+    send_exactly(fd, "z", 1);
+    WAIT_UNTIL(tc_load_seq_cst(&in_flight) == 1);
+    tc_server_close(server);
+    tc_server_close(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(0.05))), -ETIMEDOUT);
+    recv_exactly(fd, &byte, 1);
+    TC_CHECK_EQ(byte, 'z');
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(2))), 0);
+    TC_CHECK_EQ(recv(fd, &byte, 1, 0), 0);
+    TC_CHECK_EQ(statistics(server).cancelled, 0);
+    close(fd);
+    tc_server_free(server);
+}
+
+TC_TEST(test_drain_served_connection_may_finish)
+{
+    on_workers(check_served);
+}
+
+static void check_deadline(struct tc_runtime *runtime)
+{
+    struct tc_server_options options = {.drain_timeout_ns = SECONDS(0.3)};
+    struct tc_server *server = start_server(runtime, &slow_protocol, &options);
+    int fds[20];
+
+    tc_store_seq_cst(&delay_ns, SECONDS(60));
+    for (int i = 0; i < 20; i++) {
+        fds[i] = connect_to(server);
+        send_exactly(fds[i], "z", 1);
+    }
+    WAIT_UNTIL(tc_load_seq_cst(&in_flight) == 20);
+    int64_t began = tc_clock_now_ns();
+    tc_server_close(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(5))), 0);
+    int64_t took = tc_clock_now_ns() - began;
+    TC_CHECK(took >= SECONDS(0.3) && took < SECONDS(0.5));
+    TC_CHECK_EQ(statistics(server).cancelled, 20);
+    for (int i = 0; i < 20; i++) {
+        TC_CHECK(ends_within(fds[i], 1));
+        close(fds[i]);
+    }
+    tc_server_free(server);
+}
+
+TC_TEST(test_drain_deadline_cancels_what_is_still_served)
+{
+    on_workers(check_deadline);
+}
+
+static void check_abort(struct tc_runtime *runtime)
+{
+    struct tc_server_options options = {.drain_timeout_ns = -1};
+    struct tc_server *server = start_server(runtime, &slow_protocol, &options);
+    int fd = connect_to(server);
+
+    tc_store_seq_cst(&delay_ns, SECONDS(60));
+    send_exactly(fd, "z", 1);
+    WAIT_UNTIL(tc_load_seq_cst(&in_flight) == 1);
+    tc_server_close(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(0.05))), -ETIMEDOUT);
+    tc_server_abort(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(1))), 0);
+    TC_CHECK_EQ(statistics(server).cancelled, 1);
+    TC_CHECK(ends_within(fd, 1));
+    close(fd);
+    tc_server_free(server);
+    server = start_server(runtime, &slow_protocol, &options);
+    fd = connect_to(server);
+    send_exactly(fd, "z", 1);
+    WAIT_UNTIL(tc_load_seq_cst(&in_flight) == 1);
+    tc_server_abort(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(1))), 0);
+    close(fd);
+    tc_server_free(server);
+}
+
+TC_TEST(test_drain_abort_cancels_at_once_before_and_during_a_drain)
+{
+    on_workers(check_abort);
+}
+
+/* A client that never stops sending must not keep the server from ending. */
+static void check_endless(struct tc_runtime *runtime)
+{
+    struct tc_server_options options = {.drain_timeout_ns = SECONDS(0.2)};
+    struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
+    int fd = connect_to(server);
+    char block[1000];
+
+    memset(block, 'e', sizeof block);
+    int64_t close_at = tc_deadline_after_ns(SECONDS(0.1));
+    bool closing = false;
+    while (send(fd, block, sizeof block, MSG_NOSIGNAL) > 0) {
+        if (recv(fd, block, sizeof block, 0) <= 0) {
+            break;
+        }
+        if (!closing && tc_clock_now_ns() > close_at) {
+            closing = true;
+            tc_server_close(server);
+        }
+    }
+    TC_CHECK(closing);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(2))), 0);
+    close(fd);
+    tc_server_free(server);
+}
+
+TC_TEST(test_drain_ends_although_a_client_keeps_sending)
+{
+    on_workers(check_endless);
+}
+
+struct fiber_wait {
+    struct tc_server *server;
+    int early;
+    int late;
+};
+
+static void wait_from_fiber(void *arg)
+{
+    struct fiber_wait *wait = arg;
+
+    wait->early = tc_server_wait(wait->server, tc_deadline_after_ns(SECONDS(0.02)));
+    tc_server_close(wait->server);
+    wait->late = tc_server_wait(wait->server, TC_NEVER);
+}
+
+static void check_fiber_wait(struct tc_runtime *runtime)
+{
+    struct tc_server_options options = {.host = NULL};
+    struct fiber_wait wait = {.server = start_server(runtime, &tc_echo_protocol, &options)};
+    int fd = connect_to(wait.server);
+
+    TC_CHECK_EQ(tc_runtime_run(runtime, wait_from_fiber, &wait), 0);
+    TC_CHECK_EQ(wait.early, -ETIMEDOUT);
+    TC_CHECK_EQ(wait.late, 0);
+    close(fd);
+    tc_server_free(wait.server);
+}
+
+TC_TEST(test_drain_wait_works_from_a_fiber)
+{
+    on_workers(check_fiber_wait);
+}
+
+/* Close while clients connect, send and vanish: every start must reach its end. */
+static void check_cycles(struct tc_runtime *runtime)
+{
+    for (int i = 0; i < 200; i++) {
+        struct tc_server_options options = {.idle_timeout_ns = i % 2 ? SECONDS(5) : 0};
+        struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
+        int fds[5];
+        for (int k = 0; k < 5; k++) {
+            fds[k] = connect_to(server);
+            send_exactly(fds[k], "hello", (size_t)(i + k) % 5 + 1);
+        }
+        if (i % 3 == 0) {
+            tc_server_abort(server);
+        } else {
+            tc_server_close(server);
+        }
+        TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(5))), 0);
+        TC_CHECK_EQ(statistics(server).connections, 0);
+        tc_server_free(server);
+        for (int k = 0; k < 5; k++) {
+            TC_CHECK(ends_within(fds[k], 1));
+            close(fds[k]);
+        }
+    }
+    struct tc_runtime_statistics after;
+    WAIT_UNTIL((tc_runtime_statistics(runtime, &after), after.fibers == 0));
+    WAIT_UNTIL((tc_runtime_statistics(runtime, &after), after.timers == 0));
+    TC_CHECK_EQ(after.descriptors, 0);
+}
+
+TC_TEST(test_drain_start_and_close_under_traffic_leave_nothing)
+{
+    on_workers(check_cycles);
+}
