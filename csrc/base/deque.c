@@ -34,6 +34,7 @@ static struct tc_deque_array *block_new(uint64_t capacity)
     if (block == NULL) {
         return NULL;
     }
+    tc_mem_reserve(bytes);
     block->bytes = bytes;
     tc_deque_core_array_init(&block->array, capacity);
     return &block->array;
@@ -69,6 +70,7 @@ void tc_deque_fini(struct tc_deque *deque)
 void tc_deque_array_free(void *array, size_t bytes)
 {
     tc_mem_free(array, bytes);
+    tc_mem_unreserve(bytes);
 }
 
 void tc_deque_retire_ebr(void *arg, void *array, size_t bytes)

@@ -83,6 +83,7 @@ static int grow(struct tc_heap *heap)
     if (entries == NULL) {
         return -ENOMEM;
     }
+    tc_mem_reserve((cap - heap->cap) * sizeof(heap->entries[0]));
     heap->entries = entries;
     heap->cap = cap;
     return 0;
@@ -106,6 +107,7 @@ void tc_heap_fini(struct tc_heap *heap)
         heap->entries[i].node->index = TC_HEAP_NONE;
     }
     tc_mem_free(heap->entries, heap->cap * sizeof(heap->entries[0]));
+    tc_mem_unreserve(heap->cap * sizeof(heap->entries[0]));
     tc_heap_init(heap);
 }
 

@@ -35,7 +35,8 @@ void tc__lock_wake_slow(struct tc_lock *lock)
 
 #if TC_DEBUG >= 1
 
-#define MAX_HELD 16
+/* A select holds the lock of each of its channels: TC_SELECT_CASES_MAX, and a few inner ones. */
+#define MAX_HELD 272
 
 /* Locks the calling thread holds, in order of acquisition. Reached only from the out-of-line
  * functions below, so that no fiber keeps its address across a switch. */
@@ -66,6 +67,18 @@ TC_NOINLINE void tc__lock_check_rank(const struct tc_lock *lock)
         if (held.locks[i]->rank >= lock->rank) {
             tc_panic("lock of rank %u acquired while holding rank %u", lock->rank,
                      held.locks[i]->rank);
+        }
+    }
+}
+
+TC_NOINLINE void tc__lock_check_peer(const struct tc_lock *lock)
+{
+    for (int i = 0; i < held.count; i++) {
+        const struct tc_lock *other = held.locks[i];
+
+        if (other->rank > lock->rank || (other->rank == lock->rank && other >= lock)) {
+            tc_panic("lock %p of rank %u acquired while holding %p of rank %u", (const void *)lock,
+                     lock->rank, (const void *)other, other->rank);
         }
     }
 }

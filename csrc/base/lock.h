@@ -9,8 +9,8 @@
  * INVARIANTS
  *   K1  Whoever swaps the word away from 0 holds the lock.
  *   K2  A thread sleeps only after it wrote 2, and whoever swaps 2 to 0 wakes one.
- *   K3  A thread acquires locks in strictly increasing rank (TC_DEBUG >= 1 asserts it),
- *       therefore no cycle of waiting threads can form.
+ *   K3  A thread acquires locks in increasing rank, and several of one rank, its peers, in
+ *       increasing address (TC_DEBUG >= 1 asserts it): no cycle of waiting threads can form.
  *   K4  A fiber never parks, and a thread never runs foreign code, while it holds a lock.
  *
  *   word   meaning                 may become
@@ -64,12 +64,18 @@ int tc_lock_held_count(void);
 
 /* Assert K3 before waiting; keep the thread's list of held locks after success and at release. */
 void tc__lock_check_rank(const struct tc_lock *lock);
+void tc__lock_check_peer(const struct tc_lock *lock);
 void tc__lock_note_acquired(struct tc_lock *lock);
 void tc__lock_note_released(struct tc_lock *lock);
 
 #else
 
 static inline void tc__lock_check_rank(const struct tc_lock *lock)
+{
+    (void)lock;
+}
+
+static inline void tc__lock_check_peer(const struct tc_lock *lock)
 {
     (void)lock;
 }
@@ -107,6 +113,20 @@ static inline void tc_lock_acquire(struct tc_lock *lock)
     uint32_t free_word = 0;
 
     tc__lock_check_rank(lock);
+    /* acquire [lock-word]: sees everything the last holder wrote before its release. */
+    if (tc_unlikely(!tc_cas_acquire(&lock->word, &free_word, 1))) {
+        tc__lock_acquire_slow(lock);
+    }
+    tc__lock_note_acquired(lock);
+}
+
+/* The same beside other locks of its rank, which all have lower addresses (K3).
+ * Parks: never (blocks the thread)   Threads: any that does not hold it. */
+static inline void tc_lock_acquire_peer(struct tc_lock *lock)
+{
+    uint32_t free_word = 0;
+
+    tc__lock_check_peer(lock);
     /* acquire [lock-word]: sees everything the last holder wrote before its release. */
     if (tc_unlikely(!tc_cas_acquire(&lock->word, &free_word, 1))) {
         tc__lock_acquire_slow(lock);

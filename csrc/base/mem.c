@@ -11,6 +11,7 @@
 /* Every thread adds to it and subtracts from it, so it has its cache lines to itself. */
 static struct {
     TC_ALIGNED(TC_CACHELINE) _Atomic size_t bytes_in_use; /* M1 */
+    _Atomic size_t bytes_reserved;                        /* M3 */
 } books;
 
 /* Count a block, or nothing if there is none. */
@@ -85,6 +86,21 @@ size_t tc_mem_bytes_in_use(void)
 {
     /* relaxed: a statistic. */
     return tc_load_relaxed(&books.bytes_in_use);
+}
+
+void tc_mem_reserve(size_t bytes)
+{
+    (void)tc_fetch_add_relaxed(&books.bytes_reserved, bytes); /* relaxed: a sum */
+}
+
+void tc_mem_unreserve(size_t bytes)
+{
+    (void)tc_fetch_sub_relaxed(&books.bytes_reserved, bytes); /* relaxed: a sum */
+}
+
+size_t tc_mem_bytes_reserved(void)
+{
+    return tc_load_relaxed(&books.bytes_reserved); /* relaxed: a statistic */
 }
 
 size_t tc_mem_page_size(void)

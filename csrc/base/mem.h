@@ -8,6 +8,9 @@
  * INVARIANTS
  *   M1  tc_mem_bytes_in_use() is the sum of the sizes of all blocks alive.
  *   M2  A failed call changes nothing: neither the counter nor, for realloc, the old block.
+ *   M3  tc_mem_bytes_reserved() is the part of it that belongs to structures that grow to their
+ *       high-water mark and keep it: slabs, heaps, run queues, books of stacks. What remains of
+ *       M1 without M3 must return to its baseline after any load.
  *
  * WHO MAY CALL: any thread; no function parks. Failure is NULL, real or injected
  * (TC_FAULT_ALLOC). A size must not be 0.
@@ -36,6 +39,14 @@ void tc_mem_free(void *block, size_t size);
 
 /* Returns the bytes of all blocks alive; exact when nobody allocates meanwhile. */
 size_t tc_mem_bytes_in_use(void);
+
+/* A structure that keeps what it once needed has taken `bytes` from the heap, or is giving them back:
+ * to be called beside the allocation and the free. Parks: never   Threads: any */
+void tc_mem_reserve(size_t bytes);
+void tc_mem_unreserve(size_t bytes);
+
+/* Returns the sum of what is reserved (M3); exact when nobody allocates meanwhile. */
+size_t tc_mem_bytes_reserved(void);
 
 /* Returns the size of a page in bytes. */
 size_t tc_mem_page_size(void);

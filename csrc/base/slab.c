@@ -50,6 +50,12 @@ static size_t next_chunk_count(const struct tc_slab *slab)
     return count < CHUNK_MIN_OBJECTS ? CHUNK_MIN_OBJECTS : count;
 }
 
+static void count_reserved(struct tc_slab *slab, size_t bytes)
+{
+    slab->bytes_reserved += bytes;
+    tc_mem_reserve(bytes);
+}
+
 /* Make room in the free array for `count` objects more than exist (B2). */
 static bool reserve_free_locked(struct tc_slab *slab, size_t count)
 {
@@ -66,7 +72,7 @@ static bool reserve_free_locked(struct tc_slab *slab, size_t count)
     if (grown == NULL) {
         return false;
     }
-    slab->bytes_reserved += (capacity - slab->free_capacity) * sizeof(void *);
+    count_reserved(slab, (capacity - slab->free_capacity) * sizeof(void *));
     slab->free_objects = grown;
     slab->free_capacity = capacity;
     return true;
@@ -102,7 +108,7 @@ static bool carve_locked(struct tc_slab *slab)
         slab->free_objects[slab->free_count++] = obj;
     }
     slab->carved += count;
-    slab->bytes_reserved += bytes;
+    count_reserved(slab, bytes);
     /* release [slab-chunks]: publishes the chunk and its constructed objects to for_each (B3). */
     tc_store_release(&slab->chunks, chunk);
     return true;
@@ -171,6 +177,7 @@ void tc_slab_fini(struct tc_slab *slab)
         chunk = next;
     }
     tc_mem_free(slab->free_objects, slab->free_capacity * sizeof(void *));
+    tc_mem_unreserve(slab->bytes_reserved);
     memset(slab, 0, sizeof(*slab));
 }
 

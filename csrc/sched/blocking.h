@@ -21,9 +21,9 @@
 #include "base/lock.h"
 #include "base/parker.h"
 
-enum { TC_BLOCKING_THREADS_MAX = 512 };
+enum { TC_BLOCKING_THREADS_MAX = TC_TEST_SMALL ? 4 : 512 };
 
-#define TC_BLOCKING_LINGER_NS (10 * TC_NS_PER_SEC)
+#define TC_BLOCKING_LINGER_NS (TC_TEST_SMALL ? 20 * TC_NS_PER_MS : 10 * TC_NS_PER_SEC)
 
 struct tc_blocking {
     struct tc_lock lock;          /* TC_RANK_BLOCKING; guards everything below unless noted     */

@@ -10,8 +10,6 @@
 void tc_runtime_statistics(struct tc_runtime *runtime, struct tc_runtime_statistics *out)
 {
     struct tc_stack_stats stacks;
-    size_t objects;
-    size_t bytes;
 
     memset(out, 0, sizeof *out);
     out->workers = runtime->worker_count;
@@ -47,8 +45,7 @@ void tc_runtime_statistics(struct tc_runtime *runtime, struct tc_runtime_statist
     out->stack_bytes_in_use = stacks.bytes_in_use;
     out->stack_bytes_cached = stacks.bytes_cached;
     out->bytes_in_use = tc_mem_bytes_in_use();
-    tc_slab_stats(&runtime->fibers, &objects, &bytes);
-    out->bytes_reserved += bytes;
+    out->bytes_reserved = tc_mem_bytes_reserved();
     out->retired = tc_ebr_backlog(&runtime->ebr);
     out->blocking_threads = tc_load_relaxed(&runtime->blocking.threads); /* relaxed: a count */
 }
@@ -77,8 +74,7 @@ static void visit_fiber(void *object, void *arg)
     if (info.state == TC_FIBER_FREE || info.id == 0) {
         return;
     }
-    memcpy(name, fiber->name, sizeof name);
-    name[sizeof name - 1] = '\0';
+    tc__fiber_read_name(fiber, name);
     census->visit(&info, census->arg);
 }
 

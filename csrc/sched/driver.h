@@ -55,7 +55,8 @@ struct tc_driver {
     /* Forget a deadline, fired or not. `worker` is the calling worker, which need not be the one
      * that armed it. */
     void (*disarm)(struct tc_worker *worker, struct tc_deadline *deadline);
-    /* In the child of a fork: give up what the kernel shares with the parent, free nothing. */
+    /* In the child of a fork: give up what the kernel shares with the parent, free nothing. Called
+     * for each worker, then once with NULL: forget what the workers shared. */
     void (*after_fork_child)(struct tc_worker *worker);
     /* Add this worker's timers and descriptors to the sums; may be NULL. Any thread. */
     void (*statistics)(struct tc_worker *worker, struct tc_runtime_statistics *out);

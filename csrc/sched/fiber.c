@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/lock.h"
 #include "sched/idle.h"
 #include "sched/runtime_internal.h"
 
@@ -107,9 +108,28 @@ static uint64_t fiber_new_id(struct tc_runtime *runtime, struct tc_worker *worke
 
 static void copy_name(struct tc_fiber *fiber, const char *name)
 {
-    size_t length = strnlen(name, TC_FIBER_NAME_BYTES - 1);
-    memcpy(fiber->name, name, length);
-    fiber->name[length] = '\0';
+    uint64_t words[TC_ARRAY_LEN(fiber->name)] = {0};
+    memcpy(words, name, strnlen(name, TC_FIBER_NAME_BYTES - 1));
+    for (size_t i = 0; i < TC_ARRAY_LEN(words); i++) {
+        tc_store_relaxed(&fiber->name[i], words[i]); /* relaxed: for reports */
+    }
+}
+
+/* Hand a new fiber over to the workers, from a thread that is none of them. Either stop() sees the
+ * count and waits for the fiber, or we see that it has begun. */
+static int submit_outside(struct tc_runtime *runtime, struct tc_fiber *fiber)
+{
+    /* seq_cst [stop-spawn]: counted before the look at the state */
+    tc_fetch_add_seq_cst(&runtime->spawned_outside, 1);
+    /* seq_cst [stop-spawn]: the look */
+    if (tc_unlikely(tc_load_seq_cst(&runtime->state) >= TC_RUNTIME_STOPPING)) {
+        tc_fetch_sub_relaxed(&runtime->spawned_outside, 1); /* relaxed: stop() looks repeatedly */
+        fiber_free(NULL, fiber);
+        return -ESHUTDOWN;
+    }
+    tc_injectq_push(&runtime->inject, &fiber->link);
+    tc__idle_submitted(runtime);
+    return 0;
 }
 
 int tc_fiber_spawn(struct tc_runtime *runtime, void (*entry)(void *), void *arg,
@@ -155,16 +175,13 @@ int tc_fiber_spawn(struct tc_runtime *runtime, void (*entry)(void *), void *arg,
     if (!options->detached) {
         *out = fiber;
     }
-    if (worker != NULL) {
-        tc_counter_add(&worker->counters.spawned, 1);
-        tc__worker_push(worker, fiber);
-        if (runtime->worker_count > 1) {
-            tc__idle_wake_one(runtime);
-        }
-    } else {
-        tc_fetch_add_relaxed(&runtime->spawned_outside, 1); /* relaxed: statistics */
-        tc_injectq_push(&runtime->inject, &fiber->link);
-        tc__idle_submitted(runtime);
+    if (worker == NULL) {
+        return submit_outside(runtime, fiber);
+    }
+    tc_counter_add(&worker->counters.spawned, 1);
+    tc__worker_push(worker, fiber);
+    if (runtime->worker_count > 1) {
+        tc__idle_wake_one(runtime);
     }
     return 0;
 }
@@ -269,6 +286,9 @@ int tc__thread_wait_readiness(struct tc_runtime *runtime, struct tc_readiness *w
             rc = 0;
         }
         tc_readiness_withdraw(word, &record->waiter);
+    } else {
+        bool claimed = tc_waiter_claim(&record->waiter, seq); /* nobody else knows of this wait */
+        tc_assert(claimed);
     }
     tc_slab_free(&runtime->thread_waiters, record);
     return rc;
@@ -286,7 +306,9 @@ int tc_fiber_join(struct tc_fiber *fiber, int64_t deadline_ns)
         } else {
             rc = tc__thread_wait_readiness(fiber->runtime, &fiber->done, deadline_ns);
         }
-        if (rc != 0 && !tc_readiness_is_ready(&fiber->done)) {
+        /* Looked at after success too: a wait that found the word READY has not acquired it. */
+        if (!tc_readiness_is_ready(&fiber->done)) {
+            tc_assert(rc != 0);
             return rc;
         }
     }
@@ -345,7 +367,9 @@ static void commit_park(struct tc_worker *worker, struct tc_fiber *fiber, void *
 
     tc_store_relaxed(&fiber->state, TC_FIBER_PARKED); /* relaxed: for the census */
     tc_waiter_core_arm(&fiber->waiter.word, seq);
-    if (!park->commit(&fiber->waiter, seq, park->arg)) {
+    bool is_waiting = park->commit(&fiber->waiter, seq, park->arg);
+    tc_assert_debug(tc_lock_held_count() == 0);
+    if (!is_waiting) {
         if (tc_waiter_claim(&fiber->waiter, seq)) {
             tc_ready_from(worker, &fiber->waiter, 0);
         }
@@ -364,6 +388,7 @@ int tc_fiber_park(const struct tc_park *park)
     struct tc_fiber *self = worker->current;
     struct tc_deadline deadline = {.timer = NULL, .seq = 0};
 
+    tc_assert_debug(TC_DEBUG == 0 || tc_lock_held_count() == (int)park->locks);
     if (tc_unlikely(cancel_pending(self))) {
         return -ECANCELED;
     }

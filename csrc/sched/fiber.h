@@ -61,6 +61,13 @@ struct tc_worker;
     X(BLOCKING, "blocking call") \
     X(STACK, "stack") \
     X(SERVER, "server to end") \
+    X(SEND, "send") \
+    X(RECV, "receive") \
+    X(SELECT, "select") \
+    X(MUTEX, "mutex") \
+    X(SEMAPHORE, "semaphore") \
+    X(EVENT, "event") \
+    X(WAITGROUP, "wait group") \
     X(TEST, "test")
 
 enum tc_wait_reason {
@@ -107,7 +114,8 @@ struct tc_fiber {
     _Atomic int64_t since_ns; /* the turn's clock sample when it parked                   */
     _Atomic(const char *) site; /* "file:line" of the spawn                                 */
     _Atomic uint64_t id; /* unique in the process, 0 in the slab                     */
-    char name[TC_FIBER_NAME_BYTES]; /* written before the first run or by itself                */
+    /* The name's bytes, in words because the census may read while the fiber renames itself.   */
+    _Atomic uint64_t name[TC_FIBER_NAME_BYTES / sizeof(uint64_t)];
     int32_t failure; /* -ENOMEM when it never ran for want of a stack            */
     void (*unrun)(void *arg); /* see tc_spawn_options; set at spawn                       */
     void *storage[TC_FIBER_STORAGE_SLOTS]; /* by key; owner only                                */
@@ -198,6 +206,7 @@ struct tc_park {
      * that lies on the fiber's stack. */
     bool (*commit)(struct tc_waiter *waiter, uint64_t seq, void *arg);
     void *arg;
+    uint32_t locks; /* how many tc_locks the caller holds, for the commit to release; 0 as a rule */
 };
 
 /* Park the running fiber until a source claims its waiter.

@@ -120,14 +120,17 @@ static void stop_searching(struct tc_worker *worker)
 static bool doze_and_search(struct tc_worker *worker, bool doze)
 {
     if (doze) {
-        int64_t limit = worker->driver->next_deadline(worker) - tc_worker_clock(worker);
-        if (limit > TC_DOZE_NS) {
-            limit = TC_DOZE_NS;
+        int64_t limit = TC_DOZE_NS;
+        int64_t next = worker->driver->next_deadline(worker);
+        if (next != TC_NEVER && next - tc_worker_clock(worker) < limit) {
+            limit = next - tc_worker_clock(worker);
         }
-        if (limit > 0 && (worker->driver->poll(worker, worker, limit) != 0 ||
-                          tc_deque_len(&worker->deque) != 0)) {
-            worker->polled_ns = tc_worker_clock(worker);
-            return true;
+        if (limit > 0) {
+            worker->polled = true;
+            if (worker->driver->poll(worker, worker, limit) != 0 ||
+                tc_deque_len(&worker->deque) != 0) {
+                return true;
+            }
         }
     }
     struct tc_worker *victim = search(worker);
@@ -141,6 +144,8 @@ static bool doze_and_search(struct tc_worker *worker, bool doze)
 
 /* ---- the sentinel ------------------------------------------------------------------------------ */
 
+enum { RESCUE_POLLS = 32 }; /* batches of a stalled worker's events taken over per look */
+
 /* Take over what a stalled worker cannot attend to. */
 static void rescue(struct tc_worker *worker, struct tc_worker *victim)
 {
@@ -152,7 +157,10 @@ static void rescue(struct tc_worker *worker, struct tc_worker *victim)
     }
     while (steal_from(worker, victim)) {
     }
-    worker->driver->poll(worker, victim, 0);
+    /* More than one batch may have piled up, and the next look is a millisecond away. A source that
+     * is reported for as long as nobody attends to it must not keep us here. */
+    for (int i = 0; i < RESCUE_POLLS && worker->driver->poll(worker, victim, 0) > 0; i++) {
+    }
     tc_counter_add(&worker->counters.rescues, 1);
 }
 
@@ -277,22 +285,32 @@ static void park(struct tc_worker *worker)
     if (shortage && events == 0) {
         tc__runtime_stack_returned(worker);
     }
-    worker->polled_ns = tc_worker_clock(worker);
+    worker->polled = true;
     if (worker->sentinel) {
-        worker->sentinel = false;
-        if (events == 0) {
+        /* By the clock, not by the time-out: events of our own may end every sleep before it. */
+        int64_t now = tc_worker_clock(worker);
+        if (now - worker->looked_ns >= TC_SENTINEL_NS) {
+            worker->looked_ns = now;
             look_around(worker);
         }
-        if (tc_deque_len(&worker->deque) != 0 &&
-            tc_idle_parked(tc_idle_peek(&runtime->idle)) != 0) {
-            tc__idle_wake_one(runtime); /* I2: we are about to run, so the office is vacant */
-        }
+        worker->sentinel = false;
     }
 }
 
 void tc__idle_found_work(struct tc_worker *worker)
 {
-    stop_searching(worker, tc_deque_len(&worker->deque) != 0);
+    struct tc_runtime *runtime = worker->runtime;
+    bool more = false;
+
+    if (worker->searching) {
+        more = worker->saw_more || tc_deque_len(&worker->deque) != 0;
+        stop_searching(worker);
+    }
+    worker->saw_more = false;
+    worker->unguarded = false;
+    if (more || tc_idle_is_unguarded(tc_idle_peek(&runtime->idle), runtime->worker_count)) {
+        tc__idle_wake_one(runtime); /* I2: somebody must look after us */
+    }
 }
 
 void tc__idle_submitted(struct tc_runtime *runtime)
@@ -309,6 +327,9 @@ void tc__idle(struct tc_worker *worker)
 {
     struct tc_runtime *runtime = worker->runtime;
 
+    if (tc_injectq_len(&runtime->inject) != 0 || !tc_inbox_is_empty(&worker->inbox)) {
+        return; /* the next turn takes them */
+    }
     if (runtime->worker_count > 1) {
         bool woken = worker->searching;
         if (woken || tc_idle_start_search(&runtime->idle)) {

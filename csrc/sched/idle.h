@@ -34,7 +34,8 @@ void tc__idle_wake_one(struct tc_runtime *runtime);
  * it. Threads: any */
 void tc__idle_submitted(struct tc_runtime *runtime);
 
-/* A worker that holds the searching token is about to run something: give the token back. */
+/* A worker that holds the searching token, or has just left the idle state, is about to run fibers:
+ * give the token back and see to it that there is a sentinel (I2). */
 void tc__idle_found_work(struct tc_worker *worker);
 
 /* Wake every parked worker. Threads: any */

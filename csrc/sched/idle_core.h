@@ -66,6 +66,14 @@ static inline uint64_t tc_idle_without_sentinel(uint64_t bits)
     return bits & ~((uint64_t)0xffff << TC_IDLE_SENTINEL_SHIFT);
 }
 
+/* Does somebody run and somebody sleep, and nobody look after those who run? (I2)
+ * Parks: never   Threads: any */
+static inline bool tc_idle_is_unguarded(uint64_t bits, uint32_t workers)
+{
+    uint32_t parked = tc_idle_parked(bits);
+    return parked != 0 && parked < workers && tc_idle_sentinel(bits) == 0;
+}
+
 /* A look that decides nothing by itself. Parks: never   Threads: any */
 static inline uint64_t tc_idle_peek(struct tc_idle_word *word)
 {

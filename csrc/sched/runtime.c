@@ -135,12 +135,28 @@ free_runtime:
     return rc;
 }
 
+/* A fiber that never ran to its end, or that nobody joined, goes with the runtime. */
+static void reclaim_visit(void *object, void *arg)
+{
+    struct tc_fiber *fiber = object;
+    struct tc_runtime *runtime = arg;
+
+    if (tc_load_relaxed(&fiber->state) == TC_FIBER_FREE) { /* relaxed: alone */
+        return;
+    }
+    if (fiber->stack.lo != NULL) {
+        tc_ctx_fini(&fiber->ctx);
+    }
+    tc_slab_free(&runtime->fibers, fiber);
+}
+
 void tc_runtime_free(struct tc_runtime *runtime)
 {
     /* relaxed: the caller excludes everybody else */
     uint32_t state = tc_load_relaxed(&runtime->state);
     tc_assert(state == TC_RUNTIME_CREATED || state == TC_RUNTIME_STOPPED);
     fini_workers(runtime, runtime->worker_count);
+    tc_slab_for_each(&runtime->fibers, reclaim_visit, runtime);
     tc_ebr_fini(&runtime->ebr);
     tc_stack_pool_fini(&runtime->stacks);
     tc_slab_fini(&runtime->thread_waiters);
@@ -157,8 +173,7 @@ static bool describe_fiber(const void *owner, struct tc_overflow_info *info)
     const struct tc_fiber *fiber = owner;
 
     info->id = tc_load_relaxed(&fiber->id); /* relaxed: the fiber is the one that faulted */
-    memcpy(info->name, fiber->name, sizeof fiber->name);
-    info->name[sizeof fiber->name - 1] = '\0';
+    tc__fiber_read_name(fiber, info->name);
     return true;
 }
 
@@ -185,6 +200,7 @@ int tc_runtime_start(struct tc_runtime *runtime)
         int rc = tc_sys_thread_create(&worker->thread, WORKER_STACK_BYTES, tc__worker_main, worker);
         if (rc != 0) {
             join_workers(runtime, i);
+            tc_overflow_uninstall();
             tc_store_relaxed(&runtime->state, TC_RUNTIME_CREATED); /* relaxed: alone again */
             return rc;
         }
@@ -203,7 +219,8 @@ static uint64_t live_fibers(struct tc_runtime *runtime)
         /* acquire [fiber-count]: what was spawned before these ends is visible below */
         finished += tc_load_acquire(&runtime->workers[i].counters.finished);
     }
-    spawned += tc_load_relaxed(&runtime->spawned_outside); /* relaxed: see above */
+    /* seq_cst [stop-spawn]: after the store of STOPPING; a spawn that we miss sees that */
+    spawned += tc_load_seq_cst(&runtime->spawned_outside);
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         spawned += tc_load_relaxed(&runtime->workers[i].counters.spawned); /* relaxed: see above */
     }
@@ -239,6 +256,7 @@ int tc_runtime_stop(struct tc_runtime *runtime, int64_t deadline_ns)
         return 0;
     }
     int rc = 0;
+    /* seq_cst [stop-spawn]: before the look at what was spawned */
     tc_store_seq_cst(&runtime->state, TC_RUNTIME_STOPPING);
     while (live_fibers(runtime) != 0) {
         /* A fiber may be spawned beside the walk; hence again, at short intervals. */
@@ -264,6 +282,7 @@ void tc_runtime_after_fork_child(struct tc_runtime *runtime)
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         runtime->driver->after_fork_child(&runtime->workers[i]);
     }
+    runtime->driver->after_fork_child(NULL);
 }
 
 uint32_t tc_runtime_workers(const struct tc_runtime *runtime)

@@ -50,7 +50,8 @@ TC_NODISCARD int tc_runtime_start(struct tc_runtime *runtime);
  * all the same, as soon as each reaches its loop). */
 TC_NODISCARD int tc_runtime_stop(struct tc_runtime *runtime, int64_t deadline_ns);
 
-/* Free a runtime that was never started or is stopped. */
+/* Free a runtime that was never started or is stopped. Fibers that were abandoned, or ended and not
+ * joined, go with it: their handles are void. */
 void tc_runtime_free(struct tc_runtime *runtime);
 
 /* In the child of a fork. Async-signal-safe. */
@@ -91,7 +92,7 @@ struct tc_runtime_statistics {
     uint64_t stack_bytes_in_use;
     uint64_t stack_bytes_cached;
     uint64_t bytes_in_use;     /* heap memory of the whole library                              */
-    uint64_t bytes_reserved;   /* by slabs, in use or cached                                    */
+    uint64_t bytes_reserved;   /* of it, kept by pools that have grown, in use or not           */
     uint64_t retired;          /* waiting for a grace period                                    */
     uint64_t blocking_threads;
 };

@@ -2,6 +2,8 @@
 #ifndef TC_SCHED_RUNTIME_INTERNAL_H
 #define TC_SCHED_RUNTIME_INTERNAL_H
 
+#include <string.h>
+
 #include "base/injectq.h"
 #include "base/lock.h"
 #include "base/parker.h"
@@ -61,6 +63,16 @@ void tc__runtime_stack_returned(struct tc_worker *worker);
 
 /* The end of a fiber's life: wake the joiner, or free the struct if it is detached. */
 void tc__fiber_finish(struct tc_worker *worker, struct tc_fiber *fiber);
+
+/* Copy a fiber's name, which may be torn if it is being renamed. Async-signal-safe. */
+static inline void tc__fiber_read_name(const struct tc_fiber *fiber, char out[TC_FIBER_NAME_BYTES])
+{
+    for (size_t i = 0; i < TC_ARRAY_LEN(fiber->name); i++) {
+        uint64_t word = tc_load_relaxed(&fiber->name[i]); /* relaxed: for reports */
+        memcpy(out + i * sizeof word, &word, sizeof word);
+    }
+    out[TC_FIBER_NAME_BYTES - 1] = '\0';
+}
 
 /* The first frame on a new fiber's stack. */
 void tc__fiber_main(void *user, void *arg);

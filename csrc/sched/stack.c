@@ -181,6 +181,7 @@ static struct tc_stack_region *region_open_locked(struct tc_stack_pool *pool,
     if (!region) {
         goto unmap_base;
     }
+    tc_mem_reserve(meta_bytes);
     region->base = base;
     region->bytes = slots * geometry->slot_bytes;
     region->geometry = *geometry;
@@ -203,6 +204,7 @@ unmap_base:
 static void region_close(struct tc_stack_region *region)
 {
     (void)tc_sys_munmap(region->base, region->bytes); /* nothing else can be done about it */
+    tc_mem_unreserve(sizeof(*region) + region->slots * sizeof(region->owners[0]));
     tc_mem_free(region, sizeof(*region) + region->slots * sizeof(region->owners[0]));
 }
 
@@ -342,7 +344,9 @@ void tc_stack_pool_stats(struct tc_stack_pool *pool, struct tc_stack_stats *out)
         struct tc_list *it;
 
         TC_LIST_FOR_EACH(it, &pool->caches) {
-            cached += bin_count(&tc_container_of(it, struct tc_stack_cache, node)->bins[class]);
+            struct tc_stack_cache *cache = tc_container_of(it, struct tc_stack_cache, node);
+            cached += bin_count(&cache->bins[class]);
+            cached += tc_load_relaxed(&cache->hot[class].count); /* relaxed: a statistic */
         }
         /* A cache moves while it is counted, so the parts can exceed the whole for a moment. */
         in_use = carved > cold + cached ? carved - cold - cached : 0;
@@ -363,12 +367,49 @@ void tc__stack_pool_limit_guards(struct tc_stack_pool *pool, int32_t mprotect_gu
 
 /* ---- cache ----------------------------------------------------------------------------------- */
 
+static bool hot_pop(struct tc_stack_hot *hot, struct tc_stack *out)
+{
+    uint32_t count = tc_load_relaxed(&hot->count); /* relaxed: our own */
+
+    if (count == 0) {
+        return false;
+    }
+    *out = hot->stacks[count - 1];
+    tc_store_relaxed(&hot->count, count - 1); /* relaxed: a statistic to others */
+    hot->used = true;
+    return true;
+}
+
+static bool hot_push(struct tc_stack_hot *hot, const struct tc_stack *stack)
+{
+    uint32_t count = tc_load_relaxed(&hot->count); /* relaxed: our own */
+
+    if (count == TC_STACK_HOT) {
+        return false;
+    }
+    hot->stacks[count] = *stack;
+    tc_store_relaxed(&hot->count, count + 1); /* relaxed: a statistic to others */
+    return true;
+}
+
+/* Put the hot stacks to the others. */
+static void hot_cool(struct tc_stack_cache *cache, int class)
+{
+    struct tc_stack stack;
+
+    while (hot_pop(&cache->hot[class], &stack)) {
+        bin_push(cache->pool, &cache->bins[class], stack.slot);
+    }
+}
+
 void tc_stack_cache_init(struct tc_stack_cache *cache, struct tc_stack_pool *pool)
 {
     cache->pool = pool;
     cache->next_trim_ns = 0;
     for (int class = 0; class < TC_STACK_CLASS_COUNT; class++) {
         bin_init(&cache->bins[class]);
+        tc_atomic_init(&cache->hot[class].count, 0);
+        cache->hot[class].used = false;
     }
     tc_lock_acquire(&pool->lock);
     tc_list_push_back(&pool->caches, &cache->node);
@@ -379,6 +420,9 @@ void tc_stack_cache_fini(struct tc_stack_cache *cache)
 {
     struct tc_stack_pool *pool = cache->pool;
 
+    for (int class = 0; class < TC_STACK_CLASS_COUNT; class++) {
+        hot_cool(cache, class);
+    }
     tc_lock_acquire(&pool->lock);
     for (int class = 0; class < TC_STACK_CLASS_COUNT; class++) {
         bin_move(pool, &pool->warm[class], &cache->bins[class], UINT32_MAX);
@@ -419,10 +463,10 @@ static TC_NOINLINE void flush_slow(struct tc_stack_cache *cache, enum tc_stack_c
     tc_lock_release(&pool->lock);
 }
 
-int tc_stack_cache_get(struct tc_stack_cache *cache, enum tc_stack_class class,
-                       struct tc_stack *out)
+/* Out-of-line tail of tc_stack_cache_get: nothing hot. */
+static TC_NOINLINE int get_slow(struct tc_stack_cache *cache, enum tc_stack_class served,
+                                struct tc_stack *out)
 {
-    const enum tc_stack_class served = (enum tc_stack_class)cache->pool->merged[class];
     struct tc_stack_bin *bin = &cache->bins[served];
     struct tc_stack_region *region;
     uint32_t slot_word;
@@ -448,6 +492,17 @@ int tc_stack_cache_get(struct tc_stack_cache *cache, enum tc_stack_class class,
     return 0;
 }
 
+int tc_stack_cache_get(struct tc_stack_cache *cache, enum tc_stack_class class,
+                       struct tc_stack *out)
+{
+    const enum tc_stack_class served = (enum tc_stack_class)cache->pool->merged[class];
+
+    if (tc_likely(hot_pop(&cache->hot[served], out))) {
+        return 0;
+    }
+    return get_slow(cache, served, out);
+}
+
 void tc_stack_cache_put(struct tc_stack_cache *cache, struct tc_stack *stack)
 {
     struct tc_stack_region *region = region_of(cache->pool, stack->slot);
@@ -458,6 +513,12 @@ void tc_stack_cache_put(struct tc_stack_cache *cache, struct tc_stack *stack)
         *(const uint64_t *)stack->lo != canary_for(stack->lo)) {
         tc_panic("a fiber overflowed its %zu KiB stack, which had no guard page",
                  region->geometry.slot_bytes / KIB);
+    }
+    if (tc_likely(hot_push(&cache->hot[region->class], stack))) {
+        /* relaxed: the slot is ours; the overflow report finds nobody there. */
+        tc_store_relaxed(&region->owners[index_of(stack->slot)], 0);
+        stack->lo = NULL;
+        return;
     }
     if (tc_unlikely(bin_count(bin) == CACHE_MAX)) {
         flush_slow(cache, region->class);
@@ -509,6 +570,7 @@ int64_t tc_stack_cache_trim(struct tc_stack_cache *cache, int64_t now_ns)
     uint32_t budget = TRIM_MAX;
     uint32_t left = 0;
     uint32_t kept = 0;
+    bool is_hot = false;
     bool is_pool_due;
 
     tc_lock_acquire(&pool->lock);
@@ -524,6 +586,10 @@ int64_t tc_stack_cache_trim(struct tc_stack_cache *cache, int64_t now_ns)
 
         bin_init(&dropped);
         if (is_cache_due) {
+            if (!cache->hot[class].used) {
+                hot_cool(cache, class);
+            }
+            cache->hot[class].used = false;
             uint32_t surplus = bin_end_period(&cache->bins[class]);
 
             bin_move(pool, &dropped, &cache->bins[class], surplus < budget ? surplus : budget);
@@ -539,13 +605,14 @@ int64_t tc_stack_cache_trim(struct tc_stack_cache *cache, int64_t now_ns)
         left += pool->trim_left[class];
         bin_move(pool, &dropped, &pool->warm[class], share);
         kept += bin_count(&cache->bins[class]) + bin_count(&pool->warm[class]);
+        is_hot |= tc_load_relaxed(&cache->hot[class].count) != 0; /* relaxed: our own */
         tc_lock_release(&pool->lock);
         make_cold(pool, &dropped, class);
     }
     if (left > 0) {
         return now_ns;
     }
-    return kept > 0 ? cache->next_trim_ns : TC_NEVER;
+    return kept > 0 || is_hot ? cache->next_trim_ns : TC_NEVER;
 }
 
 /* ---- who runs on it -------------------------------------------------------------------------- */

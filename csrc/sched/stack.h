@@ -28,7 +28,8 @@
  *
  * INVARIANTS
  *  S1  A carved slot is in exactly one of: in use, a cache, warm, cold.
- *  S2  The owner word of a slot in use is 0 or a pointer; of a free slot, odd: its link.
+ *  S2  The owner word of a slot in use is 0 or a pointer; of a hot one 0; of another free slot odd:
+ *      its link.
  *  S3  Regions are published once and never unmapped or reused before fini, so that the overflow
  *      report may read them at any time.
  *  S4  A stack's usable memory holds nothing of ours, apart from the canary of a stack without
@@ -101,10 +102,20 @@ struct tc_stack_pool {
     _Atomic(struct tc_stack_region *) *regions;
 };
 
+enum { TC_STACK_HOT = 2 }; /* fibers that end one after the other take turns on two stacks   */
+
+/* The stacks released last, as whole handles: what most fibers get and put. */
+struct tc_stack_hot {
+    struct tc_stack stacks[TC_STACK_HOT];
+    _Atomic uint32_t count; /* written by the owner; read by stats                            */
+    bool used;              /* one was taken since the last trim                              */
+};
+
 /* A worker's free stacks; everything but `node` and the counts is the owner's alone. */
 struct tc_stack_cache {
     struct tc_stack_pool *pool;
     struct tc_list node;
+    struct tc_stack_hot hot[TC_STACK_CLASS_COUNT];
     struct tc_stack_bin bins[TC_STACK_CLASS_COUNT];
     int64_t next_trim_ns;
 };

@@ -30,6 +30,7 @@ void tc__worker_push(struct tc_worker *worker, struct tc_fiber *fiber)
 {
     if (tc_unlikely(tc_deque_push(&worker->deque, fiber) != 0)) {
         tc_injectq_push(&worker->runtime->inject, &fiber->link);
+        tc__worker_unpark(worker); /* a lone worker does not look there before it sleeps */
     }
 }
 
@@ -37,8 +38,9 @@ void tc__make_runnable(struct tc_worker *worker, struct tc_fiber *fiber)
 {
     tc_store_relaxed(&fiber->state, TC_FIBER_QUEUED); /* relaxed: for the census */
     if (worker == NULL) {
-        tc_injectq_push(&fiber->runtime->inject, &fiber->link);
-        tc__idle_submitted(fiber->runtime);
+        struct tc_runtime *runtime = fiber->runtime; /* once pushed, the fiber may be another's */
+        tc_injectq_push(&runtime->inject, &fiber->link);
+        tc__idle_submitted(runtime);
         return;
     }
     if (worker->current == NULL) {
@@ -76,6 +78,19 @@ void tc_ready(struct tc_waiter *waiter, int result)
     tc_ready_from(worker, waiter, result);
 }
 
+void tc_ready_behind(struct tc_worker *worker, struct tc_waiter *waiter, int result)
+{
+    struct tc_fiber *fiber = tc_container_of(waiter, struct tc_fiber, waiter);
+
+    if (worker == NULL || waiter->kind != TC_WAITER_FIBER || worker->runtime != fiber->runtime) {
+        tc_ready(waiter, result);
+        return;
+    }
+    waiter->result = result;
+    tc_store_relaxed(&fiber->state, TC_FIBER_QUEUED); /* relaxed: for the census */
+    tc__worker_push(worker, fiber);
+}
+
 /* The fiber in the `next` slot, unless it has had its streak while others queue. */
 static struct tc_fiber *take_next_slot(struct tc_worker *worker)
 {
@@ -105,9 +120,12 @@ static bool turn_is_over(struct tc_worker *worker)
     int64_t elapsed = now - worker->clock_ns;
 
     worker->clock_ns = now;
-    if (elapsed < TC_TURN_NS / 16 && worker->clock_stride < TC_TURN_FIBERS) {
-        worker->clock_stride *= 2;
-    } else if (elapsed > TC_TURN_NS / 4 && worker->clock_stride > 1) {
+    if (elapsed < TC_TURN_NS / 4) {
+        /* Below the budget of a turn: otherwise no turn would come to look at the clock again. */
+        worker->clock_stride *= worker->clock_stride * 2 < TC_TURN_FIBERS ? 2 : 1;
+    } else if (elapsed >= TC_TURN_NS) {
+        worker->clock_stride = 1;
+    } else if (elapsed > TC_TURN_NS / 2 && worker->clock_stride > 1) {
         worker->clock_stride /= 2;
     }
     worker->clock_credit = worker->clock_stride;
@@ -123,6 +141,7 @@ static bool attach_stack(struct tc_worker *worker, struct tc_fiber *fiber)
         return false;
     }
     tc_stack_set_owner(&worker->runtime->stacks, &fiber->stack, fiber);
+    tc_store_relaxed(&fiber->reason, TC_WAIT_NONE); /* relaxed: for the census; it may have waited */
     tc_ctx_init(&fiber->ctx, fiber->stack.lo, fiber->stack.size, tc__fiber_main, fiber);
     return true;
 }
@@ -182,7 +201,6 @@ static void commit_exit(struct tc_worker *worker, struct tc_fiber *fiber, void *
     (void)fiber;
     (void)arg;
     tc_ctx_fini(&worker->dead_ctx);
-    tc_stack_set_owner(&worker->runtime->stacks, &worker->dead_stack, NULL);
     tc_stack_cache_put(&worker->stacks, &worker->dead_stack);
     tc__runtime_fiber_ended(worker->runtime, worker);
     /* relaxed: who counted itself waits for a stack that is put back after it did, this one or a
@@ -273,12 +291,16 @@ static void begin_turn(struct tc_worker *worker)
     if (driver->next_deadline(worker) <= worker->now_ns) {
         driver->expire(worker, worker->now_ns);
     }
-    if (worker->now_ns - worker->polled_ns >= TC_POLL_NS && driver->has_sources(worker)) {
+    if (worker->polled) {
+        worker->polled = false;
+        worker->polled_ns = worker->now_ns;
+    } else if (worker->now_ns - worker->polled_ns >= TC_POLL_NS && driver->has_sources(worker)) {
         worker->polled_ns = worker->now_ns;
         driver->poll(worker, worker, 0);
     }
     if (worker->now_ns >= worker->trim_ns) {
-        worker->trim_ns = tc_stack_cache_trim(&worker->stacks, worker->now_ns);
+        int64_t next = tc_stack_cache_trim(&worker->stacks, worker->now_ns);
+        worker->trim_ns = next != TC_NEVER ? next : worker->now_ns + TC_NS_PER_SEC;
     }
     tc_ebr_quiescent(worker->ebr);
     worker->budget = TC_TURN_FIBERS;
@@ -294,7 +316,7 @@ bool tc__worker_turn(struct tc_worker *worker)
     if (fiber == NULL) {
         return worker->budget == 0;
     }
-    if (worker->searching) {
+    if (worker->searching || worker->unguarded) {
         tc__idle_found_work(worker);
     }
     do {
@@ -305,24 +327,36 @@ bool tc__worker_turn(struct tc_worker *worker)
     return true;
 }
 
-void *tc__worker_main(void *arg)
+void tc__worker_attach(struct tc_worker *worker)
 {
-    struct tc_worker *worker = arg;
-
     set_current_worker(worker);
     tc_ctx_init_thread(&worker->ctx);
     /* Without an alternate stack an overflow kills the process without a report; nothing else. */
     TC_IGNORE(tc_overflow_thread_init(&worker->overflow));
     tc_ebr_online(worker->ebr);
-    while (!tc__runtime_is_leaving(worker->runtime)) {
-        if (!tc__worker_turn(worker)) {
-            tc__idle(worker);
-        }
-    }
+}
+
+void tc__worker_detach(struct tc_worker *worker)
+{
     tc_ebr_offline(worker->ebr);
     tc_overflow_thread_fini(&worker->overflow);
     tc_ctx_fini_thread(&worker->ctx);
     set_current_worker(NULL);
+}
+
+void *tc__worker_main(void *arg)
+{
+    struct tc_worker *worker = arg;
+
+    tc__worker_attach(worker);
+    while (!tc__runtime_is_leaving(worker->runtime)) {
+        /* A turn that ended before its time has run dry: idling looks at everything that another
+         * turn would look at, and asks the poller with the same call that sleeps in it. */
+        if (!tc__worker_turn(worker) || worker->budget != 0) {
+            tc__idle(worker);
+        }
+    }
+    tc__worker_detach(worker);
     return NULL;
 }
 

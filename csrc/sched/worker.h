@@ -117,11 +117,15 @@ struct tc_worker {
     int64_t now_ns;                    /* clock sample of this turn                             */
     int64_t turn_end_ns;               /* when this turn has had its time                       */
     int64_t polled_ns;                 /* when the own poller was last asked                    */
+    bool polled;                       /* it was asked since the last turn                      */
+    int64_t looked_ns;                 /* when it last looked around as the sentinel            */
     int64_t trim_ns;                   /* when to look at the stack cache next                  */
     uint64_t next_id;                  /* fiber ids: index + 1 + k × (workers + 1)              */
     bool searching;                    /* holds the token of idle_core.h                        */
     bool parked;                       /* between park and awake                                */
     bool offline;                      /* towards the reclamation domain                        */
+    bool unguarded;                    /* has left the idle state, and not looked after I2 yet  */
+    bool saw_more;                     /* the searcher's victim had more than was taken         */
     bool sentinel;                     /* parked as the sentinel                                */
     bool saw_activity;                 /* the last look as sentinel found a turn that had moved */
     struct tc_slab_cache fibers;
@@ -188,8 +192,12 @@ void tc_worker_delivered(struct tc_worker *worker);
 
 /* ---- within sched ---------------------------------------------------------------------------- */
 
-/* One turn. Returns false if there was nothing to run. */
+/* One turn. Returns false if there was nothing to run; `budget` is 0 afterwards if there may be more. */
 bool tc__worker_turn(struct tc_worker *worker);
+
+/* Make the calling thread the one that turns `worker`, and let go of it again. */
+void tc__worker_attach(struct tc_worker *worker);
+void tc__worker_detach(struct tc_worker *worker);
 
 /* The thread's body: turns until the runtime stops the workers. */
 void *tc__worker_main(void *worker);
