@@ -1,0 +1,3 @@
+module tinycoro/benchmarks/echo
+
+go 1.26

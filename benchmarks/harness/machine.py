@@ -1,0 +1,66 @@
+"""What a result must say about where it was made. Names no path and no host."""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from harness.build import PROJECT, Builder
+
+
+def first_line(command: list[str], cwd: Path | None = None) -> str:
+    """The first line that a command prints, empty if it cannot be run."""
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else ""
+
+
+def describe_machine() -> dict[str, Any]:
+    """What two results must have in common to be compared."""
+    model = ""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "CPU part")):
+            model = line.split(":", 1)[1].strip()
+            break
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "kernel": platform.release(),
+        "governor": governor.read_text().strip() if governor.exists() else None,
+    }
+
+
+def describe_commit() -> str:
+    """The commit, with "+" for local changes; "unknown" outside of a clone."""
+    commit = first_line(["git", "rev-parse", "--short=12", "HEAD"], PROJECT)
+    if not commit:
+        return "unknown"
+    return commit + ("+" if first_line(["git", "status", "--porcelain"], PROJECT) else "")
+
+
+def describe_versions(builder: Builder, python: str) -> dict[str, str]:
+    """Compilers and peers, as far as they are installed."""
+    lock = builder.folder / "cargo" / "tokio_echo" / "Cargo.lock"
+    tokio = (
+        re.search(r'name = "tokio"\nversion = "([^"]+)"', lock.read_text())
+        if lock.exists()
+        else None
+    )
+    show = "import importlib.metadata as m; print(m.version('{}'))"
+    versions = {
+        "cc": first_line([os.environ.get("CC", "cc"), "--version"]),
+        "go": first_line(["go", "version"]).removeprefix("go version "),
+        "rustc": first_line(["rustc", "--version"]),
+        "tokio": tokio.group(1) if tokio else "",
+        "python": first_line([python, "--version"]),
+        "uvloop": first_line([python, "-P", "-c", show.format("uvloop")]),
+        "tinycoro": first_line([python, "-P", "-c", show.format("tinycoro")]),
+    }
+    return {name: version for name, version in versions.items() if version}

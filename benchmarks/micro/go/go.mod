@@ -1,0 +1,3 @@
+module tinycoro/benchmarks/micro
+
+go 1.26

@@ -1,0 +1,82 @@
+/* python/compat.h — CPython 3.11 to 3.14 as one API; the only file that knows versions.
+ *
+ * Newer names are used throughout the layer and supplied here for older versions, never the other
+ * way round: when 3.12 is the oldest version supported, blocks are deleted and nothing is renamed.
+ * Every file of this layer includes it first, because Python.h wants to be first.
+ */
+#ifndef TC_PYTHON_COMPAT_H
+#define TC_PYTHON_COMPAT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030B0000
+#error "tinycoro needs CPython 3.11 or newer"
+#endif
+
+/* ---- 3.12 ------------------------------------------------------------------------------- */
+
+#if PY_VERSION_HEX < 0x030C0000
+
+#include <structmember.h>
+
+#define Py_T_PYSSIZET T_PYSSIZET
+#define Py_READONLY READONLY
+
+/* The pending exception as one object with its traceback; NULL if there is none. */
+static inline PyObject *PyErr_GetRaisedException(void)
+{
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *traceback = NULL;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        (void)PyException_SetTraceback(value, traceback); /* fails only for non-tracebacks */
+    }
+    Py_DECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* The reverse; takes the reference. */
+static inline void PyErr_SetRaisedException(PyObject *error)
+{
+    PyErr_Restore(error == NULL ? NULL : Py_NewRef((PyObject *)Py_TYPE(error)), error,
+                  error == NULL ? NULL : PyException_GetTraceback(error));
+}
+
+#define TC_PY_SLOT_INTERPRETERS
+#else
+#define TC_PY_SLOT_INTERPRETERS \
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+
+/* ---- 3.13 ------------------------------------------------------------------------------- */
+
+#if PY_VERSION_HEX < 0x030D0000
+#define TC_PY_SLOT_GIL
+/* The GIL is the critical section. */
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#else
+#define TC_PY_SLOT_GIL {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+
+/* What the version lets a module say of itself; for its slot table. */
+#define TC_PY_MODULE_SLOTS TC_PY_SLOT_INTERPRETERS TC_PY_SLOT_GIL
+
+/* A METH_FASTCALL | METH_KEYWORDS function in a PyMethodDef, which declares one type for all. */
+#define TC_PY_KEYWORD_FUNCTION(function) ((PyCFunction)(void (*)(void))(function))
+
+#ifdef Py_GIL_DISABLED
+#define TC_PY_FREE_THREADED 1
+#else
+#define TC_PY_FREE_THREADED 0
+#endif
+
+#endif

@@ -1,0 +1,20 @@
+/* python/errors.h — turn -errno into the exception a Python programmer expects.
+ *
+ * who may call what: attached threads; each function sets an exception.
+ */
+#ifndef TC_PYTHON_ERRORS_H
+#define TC_PYTHON_ERRORS_H
+
+#include "python/compat.h"
+
+#include "base/defs.h"
+
+/* Set OSError(errno, "attempt: text of errno", name): the subclass that fits, MemoryError for
+ * -ENOMEM. `attempt` says what was tried ("cannot listen"), `name` on what.
+ * Returns NULL, for the caller to return. */
+PyObject *tc_py_error_os(int error, const char *attempt, const char *name);
+
+/* Set RuntimeError: `what` was made before a fork and this process is the child. Returns NULL. */
+PyObject *tc_py_error_forked(const char *what);
+
+#endif

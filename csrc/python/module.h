@@ -1,0 +1,46 @@
+/* python/module.h — the state of tinycoro._core and the parts that fill it.
+ *
+ * One module object per process, in the main interpreter only: the runtime behind it is one per
+ * process (python/runtime.h). Every Python object the C code keeps lies in struct tc_py_state, which
+ * the collector can see; there are no static PyObject pointers.
+ *
+ * INVARIANTS
+ *  M1  tp_traverse, tp_clear and m_free name every field of struct tc_py_state.
+ *  M2  Types are final and immutable, so that PyType_GetModuleState(Py_TYPE(self)) is the state.
+ *
+ * who may call what: everything here wants an attached thread and returns 0, or -1 with an
+ * exception set, unless it says otherwise.
+ */
+#ifndef TC_PYTHON_MODULE_H
+#define TC_PYTHON_MODULE_H
+
+#include "python/compat.h"
+
+#include <stdbool.h>
+
+struct tc_py_state {
+    PyObject *tinycoro_error; /* owned; TinycoroError                             */
+    PyTypeObject *runtime_statistics_type; /* owned; a structseq                               */
+    PyTypeObject *server_statistics_type; /* owned; a structseq                               */
+    PyTypeObject *echo_server_type; /* owned                                            */
+    bool is_the_module; /* this object holds the process's only place       */
+};
+
+static inline struct tc_py_state *tc_py_state_of(PyObject *module)
+{
+    return (struct tc_py_state *)PyModule_GetState(module);
+}
+
+/* Create the exceptions that are ours (errors.c). */
+int tc_py_add_errors(PyObject *module);
+
+/* Create the statistics types and the functions configure, statistics, … (runtime.c). */
+int tc_py_add_runtime(PyObject *module);
+
+/* Create the server types (servers.c). */
+int tc_py_add_servers(PyObject *module);
+
+/* Create the private functions that tests use: fault injection, dump (testing.c). */
+int tc_py_add_testing(PyObject *module);
+
+#endif

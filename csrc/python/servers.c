@@ -1,0 +1,355 @@
+/* The types of native servers: what Python sees of struct tc_py_server. */
+#include "python/counters.h"
+#include "python/gil.h"
+#include "python/module.h"
+#include "python/server.h"
+
+#include "base/clock.h"
+#include "net/echo.h"
+
+/* ---- statistics ------------------------------------------------------------------------- */
+
+#define COUNTER(field, kind_, doc_) \
+    {.name = #field, \
+     .doc = doc_, \
+     .offset = offsetof(struct tc_server_statistics, field), \
+     .kind = TC_PY_COUNTER_##kind_}
+
+static const struct tc_py_counter server_fields[] = {
+    COUNTER(accepted, U64, "connections accepted"),
+    COUNTER(connections, U64, "connections open now"),
+    COUNTER(resting, U64, "of these, waiting for input and holding no stack"),
+    COUNTER(bytes_in, U64, "bytes received"),
+    COUNTER(bytes_out, U64, "bytes sent"),
+    COUNTER(requests, U64, "times a connection was served"),
+    COUNTER(idle_closed, U64, "connections closed by idle_timeout"),
+    COUNTER(send_timeouts, U64, "connections closed because the peer took nothing"),
+    COUNTER(resets, U64, "connections ended by an error of the peer"),
+    COUNTER(shed, U64, "connections refused at a limit of descriptors or memory"),
+    COUNTER(accept_pauses, U64, "times accepting stopped at a limit"),
+    COUNTER(cancelled, U64, "connections ended by the drain deadline or abort()"),
+    COUNTER(errors, U64, "failures on our side"),
+    COUNTER(last_error, ERRNO, "errno of the latest of these, 0 if none"),
+    COUNTER(listening, BOOL, "whether clients can connect"),
+    COUNTER(paused, BOOL, "whether accepting has stopped at a limit"),
+};
+
+static const struct tc_py_counters server_counters = {
+    .type_name = "tinycoro.ServerStatistics",
+    .doc = "What a server has done since it was started.",
+    .fields = server_fields,
+    .count = (int)TC_ARRAY_LEN(server_fields),
+};
+
+/* ---- looking at it ---------------------------------------------------------------------- */
+
+PyDoc_STRVAR(statistics_doc,
+             "statistics($self, /)\n"
+             "--\n\n"
+             "Return what the server has done, as a frozen ServerStatistics: of the run that is\n"
+             "on, or of the last one.\n\n"
+             "Blocks: never. Thread-safety: any thread.");
+
+static PyObject *server_statistics(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+    struct tc_py_state *state = (struct tc_py_state *)PyType_GetModuleState(Py_TYPE(self));
+    struct tc_server_statistics statistics;
+
+    if (state == NULL || tc_py_server_check(self) < 0) {
+        return NULL;
+    }
+    tc_py_server_look(self, &statistics);
+    return tc_py_counters_record(&server_counters, state->server_statistics_type, &statistics);
+}
+
+static PyObject *server_get_address(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+    PyObject *address;
+
+    if (tc_py_server_check(self) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_CRITICAL_SECTION(self);
+    address = Py_XNewRef(self->address);
+    Py_END_CRITICAL_SECTION();
+    if (address == NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%R has no address before it is started", self);
+    }
+    return address;
+}
+
+static PyObject *server_get_listening(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+    struct tc_server_statistics statistics;
+
+    if (tc_py_server_check(self) < 0) {
+        return NULL;
+    }
+    tc_py_server_look(self, &statistics);
+    return PyBool_FromLong(statistics.listening);
+}
+
+static PyObject *server_get_closed(PyObject *object, void *Py_UNUSED(closure))
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+
+    if (tc_py_server_check(self) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(tc_py_server_has_started(self) && !tc_py_server_is_running(self));
+}
+
+static const char *server_state_name(struct tc_py_server *self,
+                                     const struct tc_server_statistics *now)
+{
+    if (!tc_py_server_has_started(self)) {
+        return "not started";
+    }
+    if (now->listening) {
+        return now->paused ? "listening, paused at a limit" : "listening";
+    }
+    return tc_py_server_is_running(self) ? "draining" : "closed";
+}
+
+static PyObject *server_repr(PyObject *object)
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+    struct tc_server_statistics now;
+    char endpoint[TC_PY_ENDPOINT_BYTES];
+
+    if (self->generation != tc_py_process_generation()) {
+        (void)tc_addr_format(&self->wanted, endpoint, sizeof(endpoint));
+        return PyUnicode_FromFormat("<%s %s, of the parent process>", Py_TYPE(self)->tp_name,
+                                    endpoint);
+    }
+    tc_py_server_endpoint(self, endpoint, sizeof(endpoint));
+    tc_py_server_look(self, &now);
+    return PyUnicode_FromFormat("<%s %s, %s, connections=%llu accepted=%llu>",
+                                Py_TYPE(self)->tp_name, endpoint, server_state_name(self, &now),
+                                (unsigned long long)now.connections,
+                                (unsigned long long)now.accepted);
+}
+
+/* ---- the collector ---------------------------------------------------------------------- */
+
+static int server_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->host);
+    Py_VISIT(self->address);
+    return 0;
+}
+
+static int server_clear(PyObject *object)
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+
+    Py_CLEAR(self->address); /* host stays: options.host points into it, and str has no cycles */
+    return 0;
+}
+
+/* A server that is dropped while it runs is ended, not left behind. */
+static void server_finalize(PyObject *object)
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+    struct tc_py_native *record;
+    PyObject *error;
+    bool is_closed;
+
+    if (self->generation != tc_py_process_generation() || tc_py_process_is_exiting()) {
+        return;
+    }
+    record = tc_py_server_hold(self);
+    if (record == NULL) {
+        return;
+    }
+    error = PyErr_GetRaisedException();
+    is_closed = tc_py_native_ends_by(record->server, 0);
+    if (!is_closed) {
+        PyThreadState *thread;
+
+        if (PyErr_ResourceWarning(object, 1, "unclosed %R", object) < 0) {
+            PyErr_WriteUnraisable(object);
+        }
+        thread = tc_gil_release();
+        tc_server_abort(record->server);
+        is_closed = tc_py_native_ends_by(record->server, tc_deadline_after_ns(TC_PY_ABORT_NS));
+        tc_gil_acquire(thread);
+    }
+    tc_py_server_release(self, record,
+                         is_closed); /* one that does not end is left to the exit hook */
+    PyErr_SetRaisedException(error);
+}
+
+static void server_dealloc(PyObject *object)
+{
+    struct tc_py_server *self = tc_py_server_of(object);
+    PyTypeObject *type = Py_TYPE(object);
+
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return; /* somebody took a new reference, for instance from the warning */
+    }
+    PyObject_GC_UnTrack(object);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    (void)server_clear(object); /* cannot fail */
+    Py_CLEAR(self->host);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* ---- documentation ---------------------------------------------------------------------- */
+
+PyDoc_STRVAR(start_doc,
+             "start($self, /)\n"
+             "--\n\n"
+             "Bind, listen and start serving; clients can connect when it returns.\n\n"
+             "A server that was closed and waited for can be started again; with port=0 it then\n"
+             "gets another port. The first server of a process starts the workers.\n"
+             "Blocks: for the time it takes to start the workers. Thread-safety: any thread.\n"
+             "Raises: OSError with the address if it cannot listen; RuntimeError if it runs\n"
+             "already; ValueError if workers is more than the runtime has.");
+
+PyDoc_STRVAR(close_doc, "close($self, /)\n"
+                        "--\n\n"
+                        "Stop listening and begin the drain: idle connections are closed, the\n"
+                        "others may finish within drain_timeout. wait() waits for that.\n\n"
+                        "Blocks: never. Thread-safety: any thread; again is harmless.");
+
+PyDoc_STRVAR(abort_doc, "abort($self, /)\n"
+                        "--\n\n"
+                        "Like close(), with a drain that is over at once: every connection is\n"
+                        "ended.\n\n"
+                        "Blocks: never. Thread-safety: any thread; again is harmless.");
+
+PyDoc_STRVAR(wait_doc,
+             "wait($self, /, timeout=None)\n"
+             "--\n\n"
+             "Block this thread until the server has stopped: closed and drained.\n\n"
+             "Returns at once if it has stopped already. timeout is in seconds; None waits for\n"
+             "ever, 0 or less only looks. Signal handlers run meanwhile. When the last server of\n"
+             "the process has stopped, so have the workers.\n"
+             "Blocks: yes. Thread-safety: any thread, several at once.\n"
+             "Raises: TimeoutError; RuntimeError if it was never started; OSError if a worker\n"
+             "failed while serving. A shortage of descriptors or memory that it survived is\n"
+             "counted in statistics().shed and .errors, and not raised.");
+
+PyDoc_STRVAR(enter_doc, "__enter__($self, /)\n"
+                        "--\n\n"
+                        "Start the server.");
+
+PyDoc_STRVAR(exit_doc,
+             "__exit__($self, /, exc_type, exc_value, traceback)\n"
+             "--\n\n"
+             "Close the server and wait for it. An exception meanwhile, such as a second\n"
+             "KeyboardInterrupt, ends the drain at once.");
+
+PyDoc_STRVAR(
+    echo_server_doc,
+    "EchoServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None,\n"
+    "           idle_timeout=None, drain_timeout=30, backlog=None, reuse_port=False)\n"
+    "--\n\n"
+    "A TCP server that sends back what it receives, served by native threads.\n\n"
+    "host is a numeric address or 'localhost'; port 0 takes any free port (see address).\n"
+    "workers says to how many of the runtime's workers connections are dealt (None: all).\n"
+    "max_connections limits this server; all servers of the process together stay below 0.8 of\n"
+    "the descriptor limit in any case. idle_timeout closes a connection so many seconds after\n"
+    "its last byte in or out; drain_timeout is what connections that are being served get after\n"
+    "close(); both are seconds, None means no limit. backlog is the length of the kernel's\n"
+    "queue (None: 4096 or the system's limit). reuse_port lets several processes listen on one\n"
+    "port.\n\n"
+    "with EchoServer() as server: starts it, and closes and waits at the end. A server that is\n"
+    "dropped while it runs is ended with a ResourceWarning.\n"
+    "Thread-safety: every method from any thread. After fork() the child must make its own.\n"
+    "Raises: TypeError and ValueError, naming the parameter and its limits.");
+
+/* ---- types ------------------------------------------------------------------------------ */
+
+static PyObject *echo_server_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *object = type->tp_alloc(type, 0);
+    struct tc_py_server *self = tc_py_server_of(object);
+
+    if (object == NULL) {
+        return NULL;
+    }
+    self->protocol = &tc_echo_protocol;
+    self->generation = tc_py_process_generation();
+    if (tc_py_server_parse(args, kwargs, &self->options, &self->wanted, &self->host) < 0) {
+        Py_DECREF(object);
+        return NULL;
+    }
+    return object;
+}
+
+static PyMethodDef server_methods[] = {
+    {"start", tc_py_server_start, METH_NOARGS, start_doc},
+    {"close", tc_py_server_close, METH_NOARGS, close_doc},
+    {"abort", tc_py_server_abort, METH_NOARGS, abort_doc},
+    {"wait", TC_PY_KEYWORD_FUNCTION(tc_py_server_wait), METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    {"statistics", server_statistics, METH_NOARGS, statistics_doc},
+    {"__enter__", tc_py_server_enter, METH_NOARGS, enter_doc},
+    {"__exit__", TC_PY_KEYWORD_FUNCTION(tc_py_server_exit), METH_FASTCALL, exit_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef server_getset[] = {
+    {"address", server_get_address, NULL,
+     PyDoc_STR("(host, port) on which it listens, or listened last; RuntimeError before start()."),
+     NULL},
+    {"listening", server_get_listening, NULL, PyDoc_STR("Whether clients can connect."), NULL},
+    {"closed", server_get_closed, NULL,
+     PyDoc_STR("Whether it was started and has stopped, its connections with it."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef server_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(struct tc_py_server, weakrefs), Py_READONLY,
+     NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot echo_server_slots[] = {
+    {Py_tp_doc, (void *)echo_server_doc},
+    {Py_tp_new, echo_server_new},
+    {Py_tp_repr, server_repr},
+    {Py_tp_methods, server_methods},
+    {Py_tp_getset, server_getset},
+    {Py_tp_members, server_members},
+    {Py_tp_traverse, server_traverse},
+    {Py_tp_clear, server_clear},
+    {Py_tp_finalize, server_finalize},
+    {Py_tp_dealloc, server_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec echo_server_spec = {
+    .name = "tinycoro.EchoServer",
+    .basicsize = sizeof(struct tc_py_server),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = echo_server_slots,
+};
+
+int tc_py_add_servers(PyObject *module)
+{
+    struct tc_py_state *state = tc_py_state_of(module);
+
+    state->server_statistics_type = tc_py_counters_type(&server_counters);
+    if (state->server_statistics_type == NULL ||
+        PyModule_AddObjectRef(module, "ServerStatistics",
+                              (PyObject *)state->server_statistics_type) < 0) {
+        return -1;
+    }
+    state->echo_server_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &echo_server_spec, NULL);
+    if (state->echo_server_type == NULL) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->echo_server_type);
+}

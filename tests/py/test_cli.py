@@ -1,0 +1,177 @@
+"""The command line as a child process: output, signals, exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+import tinycoro
+from support import PATIENCE, SLACK, connect, exchange, fill, receive
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-W", "error", "-m", "tinycoro", *arguments]
+
+
+def _run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(*arguments),
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@contextmanager
+def _echo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
+    """A running `tinycoro echo`, and where it listens."""
+    process = subprocess.Popen(
+        _command("echo", "--port", "0", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.fullmatch(r"tinycoro echo listening on (\S+):(\d+)\n", line)
+        assert match, (line, process.stderr and process.stderr.read())
+        yield process, (match[1], int(match[2]))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _finish(process: subprocess.Popen[str]) -> str:
+    """Wait for the end; returns what was printed after the first line."""
+    out, err = process.communicate(timeout=PATIENCE)
+    assert err == ""
+    return out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_drains_and_exits_with_success(number: signal.Signals) -> None:
+    with _echo() as (process, address):
+        with connect(address) as client:
+            assert exchange(client, b"x" * 1000) == b"x" * 1000
+            process.send_signal(number)
+            assert client.recv(1) == b""
+        summary = _finish(process)
+        assert process.returncode == 0
+        assert re.fullmatch(
+            r"tinycoro echo served 1 connections in \d+\.\d s: 1000 bytes in, 1000 out, .*\n",
+            summary,
+        )
+
+
+def test_second_signal_ends_a_drain_at_once() -> None:
+    with _echo("--drain-timeout", "30") as (process, address), connect(address) as client:
+        fill(client)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert process.poll() is None
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        summary = _finish(process)
+        assert time.monotonic() - begun <= 1 + SLACK
+        assert process.returncode == 0
+        assert "1 cancelled" in summary
+
+
+def test_drain_deadline_ends_a_connection_that_does_not_finish() -> None:
+    with _echo("--drain-timeout", "0.3") as (process, address), connect(address) as client:
+        fill(client)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _finish(process)
+        assert 0.3 <= time.monotonic() - begun <= 1 + SLACK
+        assert process.returncode == 0
+
+
+def test_port_that_is_taken_exits_with_three() -> None:
+    with tinycoro.EchoServer() as server:
+        port = server.address[1]
+        result = _run("echo", "--port", str(port))
+    assert result.returncode == 3
+    assert result.stdout == ""
+    assert "cannot listen: Address already in use" in result.stderr
+    assert f"127.0.0.1:{port}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--host", "nowhere.invalid"), "host='nowhere.invalid'"),
+        (("--workers", "1000"), "workers=1000"),
+        (("--idle-timeout", "-1"), "idle_timeout=-1"),
+    ],
+)
+def test_what_cannot_start_exits_with_three(arguments: tuple[str, ...], message: str) -> None:
+    result = _run("echo", "--port", "0", *arguments)
+    assert result.returncode == 3
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--port", "http"), ("--port", "70000"), ("--workers", "0"), ("--colour",)]
+)
+def test_wrong_usage_exits_with_two(arguments: tuple[str, ...]) -> None:
+    result = _run("echo", *arguments)
+    assert result.returncode == 2
+    assert "usage: python -m tinycoro" in result.stderr
+
+
+def test_options_reach_the_server() -> None:
+    with _echo("--workers", "1", "--max-connections", "2", "--idle-timeout", "0.2") as (
+        process,
+        address,
+    ):
+        begun = time.monotonic()
+        with connect(address) as client:
+            assert receive(client, 1) == b""
+            assert time.monotonic() - begun >= 0.19
+        process.send_signal(signal.SIGTERM)
+        assert "1 idle" in _finish(process)
+
+
+def test_echo_raises_the_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard and hard <= 64:
+        pytest.skip("no room between soft and hard limit")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(64, hard // 2)), hard))
+    try:
+        with _echo() as (process, _address):
+            assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_version_describes_the_build() -> None:
+    result = _run("--version", env={"TINYCORO_WORKERS": "3"})
+    assert result.returncode == 0
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert lines["tinycoro"] == tinycoro.__version__
+    assert lines["poller"].startswith("epoll")
+    assert lines["workers"] == "3"
+    assert "GIL" in lines["python"] or "free-threaded" in lines["python"]
+    assert lines["compiler"]
+
+
+def test_bare_command_prints_help() -> None:
+    result = _run()
+    assert result.returncode == 0
+    assert "usage: python -m tinycoro" in result.stdout
+    assert "echo" in result.stdout

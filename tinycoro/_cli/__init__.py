@@ -1,0 +1,27 @@
+"""The command line: one file per subcommand, each with `add` (its arguments) and `run`."""
+
+import argparse
+from collections.abc import Sequence
+
+from . import echo, version
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code of the process.
+
+    0 success, 1 a failure while running, 2 wrong usage, 3 cannot start.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tinycoro", description="Native servers on an M:N runtime."
+    )
+    parser.add_argument("--version", action="store_true", help="say what is installed, and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    echo.add(commands)
+    options = parser.parse_args(arguments)
+    if options.version:
+        return version.run()
+    if "run" not in options:
+        parser.print_help()
+        return 0
+    code: int = options.run(options)
+    return code
