@@ -1,7 +1,8 @@
 /* tinycoro.h — the public C interface: fibers on worker threads, descriptors, TCP servers.
  *
  * Reading order: sched/fiber.h (what runs), sched/runtime.h (where), io/io.h (what wakes it),
- * net/stream.h, net/tcp.h and net/unix.h (bytes), net/server.h and net/echo.h (serving).
+ * sync/channel.h and sync/select.h (how fibers meet), net/stream.h, net/tcp.h and net/unix.h (bytes),
+ * net/server.h and net/echo.h (serving).
  */
 #ifndef TINYCORO_H
 #define TINYCORO_H
@@ -15,5 +16,12 @@
 #include "net/unix.h"
 #include "sched/fiber.h"
 #include "sched/runtime.h"
+#include "sync/channel.h"
+#include "sync/event.h"
+#include "sync/mutex.h"
+#include "sync/select.h"
+#include "sync/semaphore.h"
+#include "sync/value.h"
+#include "sync/waitgroup.h"
 
 #endif

@@ -29,9 +29,8 @@ static void sum_up(void *arg)
         for (int i = 0; i < CHILDREN; i++) {
             int64_t size = node.size / CHILDREN;
             children[i] = (struct node){node.micro, &results, node.number + i * size, size};
-            micro_check(
-                tc_fiber_spawn(node.micro->runtime, sum_up, &children[i], &options, NULL),
-                "tc_fiber_spawn");
+            micro_check(tc_fiber_spawn(node.micro->runtime, sum_up, &children[i], &options, NULL),
+                        "tc_fiber_spawn");
         }
         sum = 0;
         for (int i = 0; i < CHILDREN; i++) {

@@ -49,7 +49,7 @@
 #endif
 
 struct tc_ctx {
-    void *sp;              /* valid while saved (X1); written by the switch, read by the next one */
+    void *sp; /* valid while saved (X1); written by the switch, read by the next one */
     struct tc_ctx_san san; /* empty in a build without sanitizers                                 */
 };
 
@@ -78,8 +78,8 @@ static inline void *tc__ctx_make(void *lo, size_t size, void (*entry)(void *, vo
     return tc__ctx_asm_make((char *)lo + size, entry, user);
 }
 
-__attribute__((always_inline)) static inline void *
-tc__ctx_swap(void **save_sp, void *load_sp, void *arg)
+__attribute__((always_inline)) static inline void *tc__ctx_swap(void **save_sp, void *load_sp,
+                                                                void *arg)
 {
     if (TC_CTX_UCONTEXT) {
         return tc__ctx_uc_swap(save_sp, load_sp, arg);

@@ -86,22 +86,21 @@ static inline void tc__ctx_san_fini(struct tc_ctx_san *san)
     __asan_unpoison_memory_region(san->lo, san->size);
 }
 
-__attribute__((always_inline)) static inline void
-tc__ctx_san_before(struct tc_ctx_san *from, const struct tc_ctx_san *to)
+__attribute__((always_inline)) static inline void tc__ctx_san_before(struct tc_ctx_san *from,
+                                                                     const struct tc_ctx_san *to)
 {
     __sanitizer_start_switch_fiber(&from->fake_stack, to->lo, to->size);
 }
 
 /* NULL instead of a place to save makes ASan free the fake stack of the side that leaves. */
-__attribute__((always_inline)) static inline void
-tc__ctx_san_before_exit(struct tc_ctx_san *from, const struct tc_ctx_san *to)
+__attribute__((always_inline)) static inline void tc__ctx_san_before_exit(
+    struct tc_ctx_san *from, const struct tc_ctx_san *to)
 {
     (void)from;
     __sanitizer_start_switch_fiber(NULL, to->lo, to->size);
 }
 
-__attribute__((always_inline)) static inline void
-tc__ctx_san_after(struct tc_ctx_san *self)
+__attribute__((always_inline)) static inline void tc__ctx_san_after(struct tc_ctx_san *self)
 {
     __sanitizer_finish_switch_fiber(self->fake_stack, NULL, NULL);
 }
@@ -192,21 +191,20 @@ static inline void tc__ctx_san_fini(struct tc_ctx_san *san)
 }
 
 /* Nothing may be called between this and the swap: TSan already counts it to the other stack. */
-__attribute__((always_inline)) static inline void
-tc__ctx_san_before(struct tc_ctx_san *from, const struct tc_ctx_san *to)
+__attribute__((always_inline)) static inline void tc__ctx_san_before(struct tc_ctx_san *from,
+                                                                     const struct tc_ctx_san *to)
 {
     (void)from;
     __tsan_switch_to_fiber(to->fiber, TC_CTX_TSAN_FLAGS);
 }
 
-__attribute__((always_inline)) static inline void
-tc__ctx_san_before_exit(struct tc_ctx_san *from, const struct tc_ctx_san *to)
+__attribute__((always_inline)) static inline void tc__ctx_san_before_exit(
+    struct tc_ctx_san *from, const struct tc_ctx_san *to)
 {
     tc__ctx_san_before(from, to);
 }
 
-__attribute__((always_inline)) static inline void
-tc__ctx_san_after(struct tc_ctx_san *self)
+__attribute__((always_inline)) static inline void tc__ctx_san_after(struct tc_ctx_san *self)
 {
     (void)self;
 }
@@ -243,8 +241,7 @@ static inline void tc__ctx_san_fini(struct tc_ctx_san *san)
 
 #else
 
-struct tc_ctx_san {
-};
+struct tc_ctx_san {};
 
 static inline void tc__ctx_san_init(struct tc_ctx_san *san, void *lo, size_t size,
                                     void (*entry)(void *, void *), void *user)
@@ -273,22 +270,21 @@ static inline void tc__ctx_san_fini_thread(struct tc_ctx_san *san)
     (void)san;
 }
 
-__attribute__((always_inline)) static inline void
-tc__ctx_san_before(struct tc_ctx_san *from, const struct tc_ctx_san *to)
+__attribute__((always_inline)) static inline void tc__ctx_san_before(struct tc_ctx_san *from,
+                                                                     const struct tc_ctx_san *to)
 {
     (void)from;
     (void)to;
 }
 
-__attribute__((always_inline)) static inline void
-tc__ctx_san_before_exit(struct tc_ctx_san *from, const struct tc_ctx_san *to)
+__attribute__((always_inline)) static inline void tc__ctx_san_before_exit(
+    struct tc_ctx_san *from, const struct tc_ctx_san *to)
 {
     (void)from;
     (void)to;
 }
 
-__attribute__((always_inline)) static inline void
-tc__ctx_san_after(struct tc_ctx_san *self)
+__attribute__((always_inline)) static inline void tc__ctx_san_after(struct tc_ctx_san *self)
 {
     (void)self;
 }

@@ -19,8 +19,8 @@
 
 #include <errno.h>
 
-#include "base/deque_core.h"
 #include "base/defs.h"
+#include "base/deque_core.h"
 
 /* Gives up an array of `bytes` bytes from tc_mem_alloc that thieves may still read. Called on the
  * owner's thread, from push. Whoever frees it calls tc_deque_array_free. */

@@ -203,8 +203,7 @@ static inline uint64_t tc_ebr_core_publish(struct tc_ebr_slot *slot)
 static inline void tc_ebr_core_settle(struct tc_ebr_slot *slot, uint64_t epoch)
 {
     /* relaxed: hint; an orphan's retirer moves the epoch, or whom it waits for does. */
-    bool has_work = slot->retired.head != NULL ||
-                    tc_load_relaxed(&slot->domain->orphan_count) != 0;
+    bool has_work = slot->retired.head != NULL || tc_load_relaxed(&slot->domain->orphan_count) != 0;
 
     slot->settled = has_work ? TC_EBR_OFFLINE : epoch;
 }

@@ -57,8 +57,7 @@ static inline struct tc_link *tc_injectq_pop(struct tc_injectq *queue)
 /* Move up to `max` of the oldest links to the end of `out`. Cost: as pop.
  * Parks: never   Threads: any   Owns: the links move to `out`
  * Returns how many. */
-static inline size_t tc_injectq_pop_batch(struct tc_injectq *queue, struct tc_fifo *out,
-                                          size_t max)
+static inline size_t tc_injectq_pop_batch(struct tc_injectq *queue, struct tc_fifo *out, size_t max)
 {
     return tc_injectq_len(queue) == 0 ? 0 : tc__injectq_pop_batch_slow(queue, out, max);
 }

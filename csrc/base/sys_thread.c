@@ -168,6 +168,6 @@ TC_NOINLINE int tc_sys_futex_wait(_Atomic uint32_t *word, uint32_t expect, int64
 
 TC_NOINLINE int tc_sys_futex_wake(_Atomic uint32_t *word, int count)
 {
-    return outcome(
-        (int)syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0));
+    return outcome((int)syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL,
+                                0));
 }

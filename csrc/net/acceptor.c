@@ -173,8 +173,7 @@ static int arm_retry(struct tc_acceptor *acceptor, struct tc_worker *worker, uin
 
     acceptor->backoff_ns = pause < PAUSE_LAST_NS ? pause : PAUSE_LAST_NS;
     return worker->driver->arm(worker, &acceptor->waiter, seq,
-                               tc_worker_clock(worker) + acceptor->backoff_ns,
-                               &acceptor->deadline);
+                               tc_worker_clock(worker) + acceptor->backoff_ns, &acceptor->deadline);
 }
 
 /* Without the means to pause (the poller refuses, or there is no timer) the listener stays on; what

@@ -167,8 +167,7 @@ static bool try_rest(struct tc_conn *conn, struct tc_worker *worker)
     uint64_t seq = tc_waiter_core_begin(&rest->word);
     tc_waiter_core_arm(&rest->word, seq);
     if (tc_likely(tc_pollfd_rest(slot, TC_READ, rest, seq))) {
-        if (!has_idle_deadline ||
-            !tc_waiter_core_allow_cancel(&rest->word, seq, &server->state)) {
+        if (!has_idle_deadline || !tc_waiter_core_allow_cancel(&rest->word, seq, &server->state)) {
             return true;
         }
         tc_pollfd_withdraw(slot, TC_READ, rest);

@@ -76,7 +76,7 @@ static void cancel_all_locked(struct tc_server *server)
     struct tc_list *it;
 
     server->is_cancelling = true;
-    TC_LIST_FOR_EACH(it, &server->conns) {
+    TC_LIST_FOR_EACH (it, &server->conns) {
         struct tc_conn *conn = tc_container_of(it, struct tc_conn, node);
         struct tc_fiber *fiber = tc_load_relaxed(&conn->fiber); /* relaxed: under the lock */
         if (fiber != NULL) {

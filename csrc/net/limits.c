@@ -52,8 +52,8 @@ static void prepare(void)
 {
     tc_lock_init(&limits.lock, TC_RANK_LISTENER);
     tc_list_init(&limits.paused);
-    tc_slab_init(&limits.servers, "servers", sizeof(struct tc_server),
-                 _Alignof(struct tc_server), construct_server);
+    tc_slab_init(&limits.servers, "servers", sizeof(struct tc_server), _Alignof(struct tc_server),
+                 construct_server);
     for (size_t i = 0; i < CLASS_COUNT; i++) {
         tc_slab_init(&limits.conns[i], "connections", sizeof(struct tc_conn) + i * CLASS_BYTES,
                      _Alignof(struct tc_conn), tc__conn_construct);
@@ -138,7 +138,7 @@ static TC_NOINLINE void resume_slow(void)
     struct tc_list *it;
 
     tc_lock_acquire(&limits.lock);
-    TC_LIST_FOR_EACH(it, &limits.paused) {
+    TC_LIST_FOR_EACH (it, &limits.paused) {
         struct tc_acceptor *acceptor = tc_container_of(it, struct tc_acceptor, node);
         struct tc_server *server = tc_container_of(acceptor, struct tc_server, acceptor);
         /* relaxed: written before it entered the list, under this lock */

@@ -38,8 +38,7 @@ static int init_parts(struct tc_server *server)
 }
 
 static void init_server(struct tc_server *server, struct tc_runtime *runtime,
-                        const struct tc_protocol *protocol,
-                        const struct tc_server_options *options)
+                        const struct tc_protocol *protocol, const struct tc_server_options *options)
 {
     server->runtime = runtime;
     server->protocol = protocol;
@@ -56,8 +55,8 @@ static void init_server(struct tc_server *server, struct tc_runtime *runtime,
     server->max_connections = options->max_connections;
     server->idle_timeout_ns = positive_or(options->idle_timeout_ns, TC_NEVER);
     server->send_timeout_ns = positive_or(options->send_timeout_ns, DEFAULT_SEND_TIMEOUT_NS);
-    server->drain_timeout_ns = options->drain_timeout_ns >= 0 ? options->drain_timeout_ns
-                                                              : DEFAULT_DRAIN_TIMEOUT_NS;
+    server->drain_timeout_ns =
+        options->drain_timeout_ns >= 0 ? options->drain_timeout_ns : DEFAULT_DRAIN_TIMEOUT_NS;
     tc_store_relaxed(&server->open, 0);       /* relaxed: not shared yet, as all of these */
     tc_store_relaxed(&server->last_error, 0); /* relaxed: as above */
     tc_store_relaxed(&server->state, TC_SERVER_LISTENING); /* relaxed: as above */
@@ -241,7 +240,7 @@ void tc_server_statistics(struct tc_server *server, struct tc_server_statistics 
 #undef ADD_TALLY
     }
     uint64_t open = tc_load_relaxed(&server->open);  /* relaxed: a snapshot */
-    uint64_t served = tc_load_relaxed(&sum.served);  /* relaxed: a snapshot; a moment may differ */
+    uint64_t served = tc_load_relaxed(&sum.served); /* relaxed: a snapshot; a moment may differ */
     uint32_t state = tc_load_relaxed(&server->state); /* relaxed: a snapshot */
     memset(out, 0, sizeof *out);
     out->accepted = sum.accepted;
@@ -278,9 +277,8 @@ void *tc_conn_state(struct tc_conn *conn)
 int64_t tc_conn_send_deadline(struct tc_conn *conn)
 {
     const struct tc_server *server = conn->server;
-    int64_t patience = server->send_timeout_ns < server->idle_timeout_ns
-                           ? server->send_timeout_ns
-                           : server->idle_timeout_ns;
+    int64_t patience = server->send_timeout_ns < server->idle_timeout_ns ? server->send_timeout_ns
+                                                                         : server->idle_timeout_ns;
 
     return tc_deadline_add_ns(tc_worker_clock(tc_worker_current()), patience);
 }

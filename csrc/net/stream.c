@@ -28,8 +28,7 @@ static TC_NOINLINE ssize_t recv_unlatched(struct tc_stream *stream, void *buf, s
     return n;
 }
 
-static ssize_t plain_recv(struct tc_stream *stream, void *buf, size_t len,
-                          enum tc_direction *want)
+static ssize_t plain_recv(struct tc_stream *stream, void *buf, size_t len, enum tc_direction *want)
 {
     struct tc_pollfd *slot = stream->slot;
 
@@ -245,8 +244,8 @@ static ssize_t copy_step(struct tc_stream *stream, int file_fd, off_t offset, si
                          enum tc_direction *want)
 {
     unsigned char *scratch = tc_io_scratch(tc_worker_current());
-    ssize_t n = tc_sys_pread(file_fd, scratch, len < COPY_CHUNK_BYTES ? len : COPY_CHUNK_BYTES,
-                             offset);
+    ssize_t n =
+        tc_sys_pread(file_fd, scratch, len < COPY_CHUNK_BYTES ? len : COPY_CHUNK_BYTES, offset);
 
     return n > 0 ? stream->ops->send(stream, scratch, (size_t)n, want) : n;
 }

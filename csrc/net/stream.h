@@ -46,8 +46,7 @@ struct tc_stream;
 /* What a kind of stream supplies. No operation parks. -EAGAIN comes with *want set. */
 struct tc_stream_ops {
     ssize_t (*recv)(struct tc_stream *stream, void *buf, size_t len, enum tc_direction *want);
-    ssize_t (*send)(struct tc_stream *stream, const void *buf, size_t len,
-                    enum tc_direction *want);
+    ssize_t (*send)(struct tc_stream *stream, const void *buf, size_t len, enum tc_direction *want);
     ssize_t (*sendv)(struct tc_stream *stream, const struct iovec *iov, int count,
                      enum tc_direction *want);
     /* NULL: tc_stream_send_file copies through the worker's scratch buffer. */
@@ -132,9 +131,8 @@ TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_recv(struct tc_stream *stream, void *
 TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_send(struct tc_stream *stream, const void *buf,
                                                 size_t len, int64_t deadline_ns);
 
-TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_sendv(struct tc_stream *stream,
-                                                 const struct iovec *iov, int count,
-                                                 int64_t deadline_ns);
+TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_sendv(struct tc_stream *stream, const struct iovec *iov,
+                                                 int count, int64_t deadline_ns);
 
 /* Send all of it. Returns 0, or -errno after an unknown part of it. */
 TC_MAY_PARK TC_NODISCARD int tc_stream_send_all(struct tc_stream *stream, const void *buf,
@@ -144,8 +142,7 @@ TC_MAY_PARK TC_NODISCARD int tc_stream_send_all(struct tc_stream *stream, const 
  * as the file is not cached. Returns the count, less than `len` only where the file ends; or
  * -errno. */
 TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_send_file(struct tc_stream *stream, int file_fd,
-                                                     off_t offset, size_t len,
-                                                     int64_t deadline_ns);
+                                                     off_t offset, size_t len, int64_t deadline_ns);
 
 /* Send the end of our side; receiving goes on. Returns 0 or -errno. */
 TC_MAY_PARK TC_NODISCARD int tc_stream_shutdown_write(struct tc_stream *stream,

@@ -193,8 +193,7 @@ TC_NODISCARD static inline bool tc_readiness_notify(struct tc_readiness *r,
                 return true;
             }
         } else {
-            uint32_t next =
-                state == TC_READINESS_LOCKED ? TC_READINESS_LOCKED : TC_READINESS_READY;
+            uint32_t next = state == TC_READINESS_LOCKED ? TC_READINESS_LOCKED : TC_READINESS_READY;
 
             /* release [readiness-ready]: what we wrote before; LOCKED becomes READY soon. */
             if (tc_cas_release(&r->state, &state, next)) {

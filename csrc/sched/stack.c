@@ -19,13 +19,13 @@
 #define GUARD_ADVICE 102 /* MADV_GUARD_INSTALL of Linux 6.13, newer than most system headers */
 
 enum {
-    MAX_REGIONS = 16384,                     /* 1 TiB of stacks                                  */
-    BATCH = TC_TEST_SMALL ? 2 : 32,          /* stacks that move between a cache and the pool    */
-    CARVE = TC_TEST_SMALL ? 2 : 8,           /* stacks carved at once: one guard syscall each    */
-    CACHE_MAX = 4 * BATCH,                   /* per class                                        */
-    TRIM_MAX = 128,                          /* madvise calls in one call of trim                */
+    MAX_REGIONS = 16384, /* 1 TiB of stacks                                  */
+    BATCH = TC_TEST_SMALL ? 2 : 32, /* stacks that move between a cache and the pool    */
+    CARVE = TC_TEST_SMALL ? 2 : 8, /* stacks carved at once: one guard syscall each    */
+    CACHE_MAX = 4 * BATCH, /* per class                                        */
+    TRIM_MAX = 128, /* madvise calls in one call of trim                */
     MPROTECT_GUARDS = 16384,
-    STAGGER_STEPS = 16,                      /* tops are staggered by 0..15 cache lines          */
+    STAGGER_STEPS = 16, /* tops are staggered by 0..15 cache lines          */
     STAGGER_BYTES = 64,
 };
 
@@ -41,12 +41,12 @@ struct tc_stack_region {
     char *base;
     size_t bytes;
     struct tc_stack_geometry geometry;
-    uint32_t index;               /* in pool->regions                                            */
+    uint32_t index; /* in pool->regions                                            */
     uint32_t slots;
-    uint32_t carved;              /* slots below were handed out once; under the pool's lock     */
+    uint32_t carved; /* slots below were handed out once; under the pool's lock     */
     enum tc_stack_class class;
-    _Atomic bool refuses_advice;  /* the mapping cannot have guard advice (mlocked, say)         */
-    _Atomic uintptr_t owners[];   /* one word a slot; who holds the slot writes it               */
+    _Atomic bool refuses_advice; /* the mapping cannot have guard advice (mlocked, say)         */
+    _Atomic uintptr_t owners[]; /* one word a slot; who holds the slot writes it               */
 };
 
 /* A run of slots that belongs to the thread that reserved it. */
@@ -343,7 +343,7 @@ void tc_stack_pool_stats(struct tc_stack_pool *pool, struct tc_stack_stats *out)
         uint64_t in_use;
         struct tc_list *it;
 
-        TC_LIST_FOR_EACH(it, &pool->caches) {
+        TC_LIST_FOR_EACH (it, &pool->caches) {
             struct tc_stack_cache *cache = tc_container_of(it, struct tc_stack_cache, node);
             cached += bin_count(&cache->bins[class]);
             cached += tc_load_relaxed(&cache->hot[class].count); /* relaxed: a statistic */

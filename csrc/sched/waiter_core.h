@@ -190,8 +190,7 @@ TC_NODISCARD static inline bool tc_waiter_core_cancel(struct tc_waiter_word *wor
     /* seq_cst [waiter-cancel]: our read. */
     found = tc_load_seq_cst(&word->value);
     while (tc_waiter_core_state_of(found) == TC_WAITER_CANCELLABLE) {
-        uint64_t claimed =
-            tc_waiter_core_pack(tc_waiter_core_seq_of(found), TC_WAITER_CLAIMED);
+        uint64_t claimed = tc_waiter_core_pack(tc_waiter_core_seq_of(found), TC_WAITER_CLAIMED);
 
         /* seq_cst [waiter-cancel]: a failed CAS is our read once more; also acquires arm. */
         if (tc_cas_seq_cst(&word->value, &found, claimed)) {

@@ -141,7 +141,8 @@ static bool attach_stack(struct tc_worker *worker, struct tc_fiber *fiber)
         return false;
     }
     tc_stack_set_owner(&worker->runtime->stacks, &fiber->stack, fiber);
-    tc_store_relaxed(&fiber->reason, TC_WAIT_NONE); /* relaxed: for the census; it may have waited */
+    tc_store_relaxed(&fiber->reason,
+                     TC_WAIT_NONE); /* relaxed: for the census; it may have waited */
     tc_ctx_init(&fiber->ctx, fiber->stack.lo, fiber->stack.size, tc__fiber_main, fiber);
     return true;
 }

@@ -361,8 +361,10 @@ static void parse_options(int argc, char **argv, struct options *options)
         } else if (strcmp(name, "--timeout") == 0) {
             options->timeout_seconds = (unsigned)number_or_die(name, value);
         } else {
-            fprintf(stderr, "usage: %s [--list] [--filter TEXT] [--seed N] [--repeat N] "
-                            "[--timeout SECONDS]\n", argv[0]);
+            fprintf(stderr,
+                    "usage: %s [--list] [--filter TEXT] [--seed N] [--repeat N] "
+                    "[--timeout SECONDS]\n",
+                    argv[0]);
             exit(2);
         }
         i++;

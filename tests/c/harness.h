@@ -77,38 +77,38 @@ _Noreturn void tc_test_skipf(const char *format, ...) __attribute__((format(prin
  * whose fn returns exits with 0. */
 int tc_test_run_in_child(void (*fn)(void *arg), void *arg, char *output, size_t output_size);
 
-#define TC_TEST(test_name)                                                                         \
-    static void test_name(void);                                                                   \
-    static struct tc_test_case test_name##_case = {.name = #test_name, .run = test_name};          \
-    __attribute__((constructor)) static void test_name##_register(void)                            \
-    {                                                                                              \
-        tc_test_register(&test_name##_case);                                                       \
-    }                                                                                              \
+#define TC_TEST(test_name) \
+    static void test_name(void); \
+    static struct tc_test_case test_name##_case = {.name = #test_name, .run = test_name}; \
+    __attribute__((constructor)) static void test_name##_register(void) \
+    { \
+        tc_test_register(&test_name##_case); \
+    } \
     static void test_name(void)
 
-#define TC_CHECK(condition)                                                                        \
+#define TC_CHECK(condition) \
     ((condition) ? (void)0 : tc_test_check_failed(__FILE__, __LINE__, __func__, #condition))
 
-#define TC_CHECK_EQ(left, right)                                                                   \
-    tc_test_check_eq(__FILE__, __LINE__, __func__, #left, #right, TC_TEST_VALUE(left),             \
+#define TC_CHECK_EQ(left, right) \
+    tc_test_check_eq(__FILE__, __LINE__, __func__, #left, #right, TC_TEST_VALUE(left), \
                      TC_TEST_VALUE(right))
 
-#define TC_TEST_VALUE(x)                                                                           \
-    _Generic((x),                                                                                  \
-        bool: tc_test_value_unsigned,                                                              \
-        char: tc_test_value_signed,                                                                \
-        signed char: tc_test_value_signed,                                                         \
-        short: tc_test_value_signed,                                                               \
-        int: tc_test_value_signed,                                                                 \
-        long: tc_test_value_signed,                                                                \
-        long long: tc_test_value_signed,                                                           \
-        unsigned char: tc_test_value_unsigned,                                                     \
-        unsigned short: tc_test_value_unsigned,                                                    \
-        unsigned int: tc_test_value_unsigned,                                                      \
-        unsigned long: tc_test_value_unsigned,                                                     \
-        unsigned long long: tc_test_value_unsigned,                                                \
-        float: tc_test_value_double,                                                               \
-        double: tc_test_value_double,                                                              \
+#define TC_TEST_VALUE(x) \
+    _Generic((x), \
+        bool: tc_test_value_unsigned, \
+        char: tc_test_value_signed, \
+        signed char: tc_test_value_signed, \
+        short: tc_test_value_signed, \
+        int: tc_test_value_signed, \
+        long: tc_test_value_signed, \
+        long long: tc_test_value_signed, \
+        unsigned char: tc_test_value_unsigned, \
+        unsigned short: tc_test_value_unsigned, \
+        unsigned int: tc_test_value_unsigned, \
+        unsigned long: tc_test_value_unsigned, \
+        unsigned long long: tc_test_value_unsigned, \
+        float: tc_test_value_double, \
+        double: tc_test_value_double, \
         default: tc_test_value_pointer)(x)
 
 /* What the macros expand to; not called by name. */

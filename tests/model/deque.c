@@ -22,7 +22,7 @@ enum { ITEMS = 3, CAPACITY = 2 };
 
 struct item {
     int payload; /* plain: written before the push */
-    int taken;   /* plain: written by the one taker */
+    int taken; /* plain: written by the one taker */
 };
 
 static union {

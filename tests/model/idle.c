@@ -19,9 +19,9 @@ enum { WORKERS = 1 };
 
 static struct tc_idle_word idle;
 static _Atomic uint64_t parked_bits;
-static _Atomic uint32_t queued;   /* stands for the inject queue's length */
+static _Atomic uint32_t queued; /* stands for the inject queue's length */
 static _Atomic uint32_t notified; /* the parker's token */
-static bool asleep;               /* the worker would block; written by it, read in check */
+static bool asleep; /* the worker would block; written by it, read in check */
 
 static bool take_bit(void)
 {
@@ -33,8 +33,8 @@ static void worker(void)
 {
     (void)tc_idle_park(&idle, 0, WORKERS, false);
     tc_fetch_or_seq_cst(&parked_bits, 1); /* seq_cst: as in enter_park */
-    tc_fence_seq_cst();                   /* [idle-submit] */
-    if (tc_load_relaxed(&queued) != 0) {  /* relaxed: after the fence */
+    tc_fence_seq_cst(); /* [idle-submit] */
+    if (tc_load_relaxed(&queued) != 0) { /* relaxed: after the fence */
         (void)tc_idle_leave(&idle, 0, take_bit());
         return;
     }
@@ -55,7 +55,7 @@ static void wake_one(void)
             return;
         }
         tc_idle_stop_search(&idle);
-        tc_fence_seq_cst();                  /* [idle-submit] */
+        tc_fence_seq_cst(); /* [idle-submit] */
         if (tc_load_relaxed(&queued) == 0) { /* relaxed: after the fence */
             return;
         }
@@ -69,7 +69,7 @@ static void wake_one(void)
 static void submitter(void)
 {
     tc_fetch_add_relaxed(&queued, 1); /* relaxed: the fence orders it */
-    tc_fence_seq_cst();               /* [idle-submit] */
+    tc_fence_seq_cst(); /* [idle-submit] */
     wake_one();
 }
 

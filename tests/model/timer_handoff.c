@@ -21,8 +21,8 @@ struct heap {
 static struct heap home;
 static _Atomic(struct heap *) queued_in;
 static _Atomic uint64_t sequence;
-static bool fired;     /* by the owner */
-static bool dropped;   /* by the owner */
+static bool fired; /* by the owner */
+static bool dropped; /* by the owner */
 static bool cancelled; /* by the canceller */
 
 static bool end_arm(uint64_t step)
@@ -56,7 +56,7 @@ static void owner(void)
         fired = true;
     } else {
         MODEL_CHECK((tc_load_acquire(&sequence) & 1) != 0); /* acquire [timer-stale]: as timer.c */
-        tc_store_relaxed(&sequence, 2);                     /* relaxed: as drop_stale */
+        tc_store_relaxed(&sequence, 2); /* relaxed: as drop_stale */
         tc_fetch_sub_relaxed(&home.stale, 1); /* relaxed: a count; may come before its increment */
         dropped = true;
     }

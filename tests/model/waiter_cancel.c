@@ -16,8 +16,8 @@ static struct tc_waiter_word word;
 static _Atomic uint32_t cancelled;
 static _Atomic uint64_t handed_over; /* the sequence, as a source gets it; 0: not yet */
 static _Atomic int resumed;
-static int record;       /* plain: written before arm, read by who claims */
-static bool has_source;  /* this iteration's source comes; set in setup */
+static int record; /* plain: written before arm, read by who claims */
+static bool has_source; /* this iteration's source comes; set in setup */
 static uint64_t next_seq;
 
 static void resume(void)

@@ -23,7 +23,7 @@ enum { ITEMS = 50000, THIEVES = 2, WORDS = (ITEMS + 63) / 64 };
 
 static struct tc_ebr ebr;
 static struct tc_deque deque;
-static _Atomic uint64_t taken[WORDS];  /* one bit an item                                      */
+static _Atomic uint64_t taken[WORDS]; /* one bit an item                                      */
 static _Atomic bool finished;
 static uint64_t seed;
 

@@ -22,7 +22,7 @@ enum { WORKERS = 3, POINTERS = 8, ALIVE = 0x600d, DEAD = 0xdead };
 struct object {
     struct tc_ebr_node node;
     uint64_t state; /* ALIVE; DEAD just before it is freed */
-    uint64_t self;  /* its own address */
+    uint64_t self; /* its own address */
 };
 
 static struct tc_ebr ebr;
@@ -35,8 +35,7 @@ static uint64_t seed;
 
 _Noreturn static void stress_fail(const char *what, int line)
 {
-    fprintf(stderr, "ebr: line %d: %s is false, seed %llu\n", line, what,
-            (unsigned long long)seed);
+    fprintf(stderr, "ebr: line %d: %s is false, seed %llu\n", line, what, (unsigned long long)seed);
     abort();
 }
 

@@ -98,8 +98,9 @@ TC_TEST(test_mem_counter_is_exact_after_concurrent_use)
     pthread_t threads[4];
 
     for (uintptr_t i = 0; i < 4; i++) {
-        TC_CHECK_EQ(
-            pthread_create(&threads[i], NULL, allocate_and_free, (void *)(tc_test_seed() + i)), 0);
+        TC_CHECK_EQ(pthread_create(&threads[i], NULL, allocate_and_free,
+                                   (void *)(tc_test_seed() + i)),
+                    0);
     }
     for (int i = 0; i < 4; i++) {
         TC_CHECK_EQ(pthread_join(threads[i], NULL), 0);

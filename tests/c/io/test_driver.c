@@ -104,7 +104,9 @@ TC_TEST(test_driver_every_failing_call_of_new_leaves_nothing_behind)
         enum tc_sys_call call;
         int error;
     } points[] = {
-        {TC_SYS_EPOLL_CREATE, EMFILE}, {TC_SYS_EVENTFD, ENFILE}, {TC_SYS_EPOLL_CTL, ENOSPC},
+        {TC_SYS_EPOLL_CREATE, EMFILE},
+        {TC_SYS_EVENTFD, ENFILE},
+        {TC_SYS_EPOLL_CTL, ENOSPC},
         {TC_SYS_MMAP, ENOMEM},
     };
 
@@ -189,7 +191,7 @@ struct stall {
     struct tc_readiness word;
     _Atomic int64_t readied_ns, ran_ns;
     _Atomic int64_t spin_end_ns; /* 0: not spinning yet */
-    _Atomic uint32_t echoing;    /* echo fibers that have begun */
+    _Atomic uint32_t echoing; /* echo fibers that have begun */
 };
 
 struct echo {

@@ -21,8 +21,8 @@ static void read_once(void *arg)
 {
     struct reader *reader = arg;
 
-    reader->result = slot_recv(reader->slot, reader->buffer, sizeof reader->buffer,
-                               reader->deadline_ns);
+    reader->result =
+        slot_recv(reader->slot, reader->buffer, sizeof reader->buffer, reader->deadline_ns);
 }
 
 static void await_parked(struct tc_fiber *fiber)
@@ -79,8 +79,8 @@ TC_TEST(test_pollfd_cancelled_reader_leaves_the_data_to_the_next)
     for (int i = 0; i < (SANITIZED ? 300 : 3000); i++) {
         int fds[2];
         make_pair(fds);
-        struct reader first = {.slot = open_slot(tc_runtime_worker(runtime, (uint32_t)i % 2),
-                                                 fds[0]),
+        struct reader first = {.slot =
+                                   open_slot(tc_runtime_worker(runtime, (uint32_t)i % 2), fds[0]),
                                .deadline_ns = TC_NEVER};
         struct tc_fiber *fiber = io_spawn(runtime, read_once, &first);
         if (i % 3 != 0) {

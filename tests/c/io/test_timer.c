@@ -59,7 +59,8 @@ static void arm(struct target *target, int64_t when_ns)
     target->armed = true;
     target->fired = 0;
     target->when_ns = when_ns;
-    TC_CHECK_EQ(tc_timers_arm(&timers, &target->waiter, target->seq, when_ns, &target->deadline), 0);
+    TC_CHECK_EQ(tc_timers_arm(&timers, &target->waiter, target->seq, when_ns, &target->deadline),
+                0);
 }
 
 /* End the wait from elsewhere, with its deadline cancelled by the owner, by another thread, or, by

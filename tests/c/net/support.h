@@ -61,9 +61,9 @@ __attribute__((unused)) static void stop_runtime(struct tc_runtime *runtime)
     tc_runtime_free(runtime);
 }
 
-__attribute__((unused)) static struct tc_server *
-start_server(struct tc_runtime *runtime, const struct tc_protocol *protocol,
-             const struct tc_server_options *options)
+__attribute__((unused)) static struct tc_server *start_server(
+    struct tc_runtime *runtime, const struct tc_protocol *protocol,
+    const struct tc_server_options *options)
 {
     struct tc_server *server;
 
@@ -89,13 +89,13 @@ __attribute__((unused)) static void end_server(struct tc_server *server)
 }
 
 /* Wait until `condition` holds; used with an expression over statistics(). */
-#define WAIT_UNTIL(condition)                                                                      \
-    do {                                                                                           \
-        int64_t limit_ = tc_deadline_after_ns(SECONDS(10));                                        \
-        while (!(condition)) {                                                                     \
-            TC_CHECK(tc_clock_now_ns() < limit_);                                                  \
-            pause_ms(1);                                                                           \
-        }                                                                                          \
+#define WAIT_UNTIL(condition) \
+    do { \
+        int64_t limit_ = tc_deadline_after_ns(SECONDS(10)); \
+        while (!(condition)) { \
+            TC_CHECK(tc_clock_now_ns() < limit_); \
+            pause_ms(1); \
+        } \
     } while (0)
 
 __attribute__((unused)) static void pause_ms(long ms)

@@ -35,8 +35,20 @@ TC_TEST(test_addr_localhost_null_and_empty_mean_ipv4_loopback)
 TC_TEST(test_addr_anything_else_is_einval_and_leaves_the_result_alone)
 {
     static const char *const bad[] = {
-        "example.org", "127.0.0", "127.0.0.256", "1", " 127.0.0.1", "127.0.0.1 ", "[::1]", ":::",
-        "fe80::1%",    "fe80::1%eth0", "fe80::1%4294967296", "::1%-1", "localhost.", "1.2.3.4%1",
+        "example.org",
+        "127.0.0",
+        "127.0.0.256",
+        "1",
+        " 127.0.0.1",
+        "127.0.0.1 ",
+        "[::1]",
+        ":::",
+        "fe80::1%",
+        "fe80::1%eth0",
+        "fe80::1%4294967296",
+        "::1%-1",
+        "localhost.",
+        "1.2.3.4%1",
         "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001",
     };
     struct tc_addr addr;

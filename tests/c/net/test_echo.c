@@ -166,10 +166,18 @@ static void check_storm(struct tc_runtime *runtime)
             random = random * 6364136223846793005u + 1442695040888963407u;
             send_exactly(fds[i], data, 1 + (random >> 33) % sizeof data);
             switch (random >> 60) {
-            case 0: case 1: case 2: case 3: case 4:
+            case 0:
+            case 1:
+            case 2:
+            case 3:
+            case 4:
                 reset_connection(fds[i]);
                 break;
-            case 5: case 6: case 7: case 8: case 9:
+            case 5:
+            case 6:
+            case 7:
+            case 8:
+            case 9:
                 shutdown(fds[i], SHUT_WR);
                 close(fds[i]);
                 break;

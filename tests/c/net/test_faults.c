@@ -80,10 +80,10 @@ static void check_holdings(const struct holdings *expected, const struct fault *
         now = take_holdings();
     }
     if (memcmp(&now, expected, sizeof now) != 0) {
-        tc_test_failf("%s: left behind: bytes %llu, before %llu; descriptors %d, %d; threads %d, %d",
-                      describe(fault), (unsigned long long)now.bytes,
-                      (unsigned long long)expected->bytes, now.descriptors, expected->descriptors,
-                      now.threads, expected->threads);
+        tc_test_failf(
+            "%s: left behind: bytes %llu, before %llu; descriptors %d, %d; threads %d, %d",
+            describe(fault), (unsigned long long)now.bytes, (unsigned long long)expected->bytes,
+            now.descriptors, expected->descriptors, now.threads, expected->threads);
     }
 }
 
@@ -162,7 +162,8 @@ static uint64_t fail_while_serving(struct tc_runtime *runtime, struct tc_server 
         pause_ms(40);
         cpu = cpu_seconds() - cpu;
         if (cpu > 0.02) {
-            tc_test_failf("%s: %.0f ms of CPU in 40 ms without traffic", describe(fault), cpu * 1e3);
+            tc_test_failf("%s: %.0f ms of CPU in 40 ms without traffic", describe(fault),
+                          cpu * 1e3);
         }
     }
     tc_fault_disarm_all();
@@ -296,7 +297,8 @@ static uint64_t sweep(enum tc_sys_call call, int error, uint64_t times)
             return fault.nth - 1;
         }
         if (status != 0) {
-            tc_test_failf("%s: wait status %#x, said: %s", describe(&fault), (unsigned)status, output);
+            tc_test_failf("%s: wait status %#x, said: %s", describe(&fault), (unsigned)status,
+                          output);
         }
         if (call != TC_FAULT_ALLOC && fault.nth == (is_long() ? 40 : 8)) {
             return fault.nth;
@@ -335,14 +337,16 @@ static void live_without_unused_calls(void *arg)
     for (size_t i = 0; i < TC_ARRAY_LEN(fault_unused); i++) {
         tc_fault_arm(fault_unused[i], 1, EPERM, UINT64_MAX);
     }
-    struct tc_server *server = start_server(runtime, &tc_echo_protocol, &(struct tc_server_options){0});
+    struct tc_server *server =
+        start_server(runtime, &tc_echo_protocol, &(struct tc_server_options){0});
     make_traffic(server, 1000);
     TC_CHECK(answers_a_probe(server));
     end_server(server);
     stop_runtime(runtime);
     for (size_t i = 0; i < TC_ARRAY_LEN(fault_unused); i++) {
         if (tc_fault_hits(fault_unused[i]) != 0) {
-            tc_test_failf("%s is called, but not in the table", tc_fault_name((int)fault_unused[i]));
+            tc_test_failf("%s is called, but not in the table",
+                          tc_fault_name((int)fault_unused[i]));
         }
     }
 }

@@ -27,8 +27,7 @@ static bool is_answered(const struct tc_addr *addr)
 {
     char byte = 'p';
     int fd = try_connect(addr);
-    bool answered =
-        fd >= 0 && send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1;
+    bool answered = fd >= 0 && send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1;
 
     if (fd >= 0) {
         close(fd);
@@ -266,13 +265,16 @@ static const struct {
     enum tc_sys_call call;
     int errors[16];
 } fault_table[] = {
-    {TC_SYS_ACCEPT4, {EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EPERM,
-                      EINVAL, EBADF, ENOTSOCK, EOPNOTSUPP, EFAULT, ENETDOWN}},
+    {TC_SYS_ACCEPT4,
+     {EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EPERM, EINVAL, EBADF,
+      ENOTSOCK, EOPNOTSUPP, EFAULT, ENETDOWN}},
     {TC_SYS_EPOLL_CTL, {ENOMEM, ENOSPC, EPERM, EBADF, EEXIST, ENOENT, EINVAL, ELOOP}},
-    {TC_SYS_RECV, {EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EINVAL, ENOMEM, ENOTCONN, ENOTSOCK,
-                   ECONNRESET, ETIMEDOUT}},
-    {TC_SYS_SEND, {EBADF, ECONNRESET, EPIPE, EINTR, EINVAL, ENOBUFS, ENOMEM, ENOTCONN, EMSGSIZE,
-                   EACCES, EFAULT}},
+    {TC_SYS_RECV,
+     {EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EINVAL, ENOMEM, ENOTCONN, ENOTSOCK, ECONNRESET,
+      ETIMEDOUT}},
+    {TC_SYS_SEND,
+     {EBADF, ECONNRESET, EPIPE, EINTR, EINVAL, ENOBUFS, ENOMEM, ENOTCONN, EMSGSIZE, EACCES,
+      EFAULT}},
     {TC_SYS_CLOSE, {EINTR, EIO, EBADF, ENOSPC, EDQUOT}},
     {TC_SYS_EVENTFD, {EMFILE, ENFILE, ENOMEM, ENODEV, EINVAL}},
     {TC_SYS_GETRLIMIT, {EINVAL, EFAULT}},
@@ -309,8 +311,8 @@ TC_TEST(test_limits_start_failing_at_the_nth_call_leaves_nothing)
         enum tc_sys_call call;
         int error;
     } calls[] = {
-        {TC_SYS_SOCKET, EMFILE},      {TC_SYS_SETSOCKOPT, ENOMEM}, {TC_SYS_BIND, EADDRINUSE},
-        {TC_SYS_LISTEN, EADDRINUSE},  {TC_SYS_GETSOCKNAME, ENOBUFS}, {TC_SYS_EPOLL_CTL, ENOSPC},
+        {TC_SYS_SOCKET, EMFILE},     {TC_SYS_SETSOCKOPT, ENOMEM},   {TC_SYS_BIND, EADDRINUSE},
+        {TC_SYS_LISTEN, EADDRINUSE}, {TC_SYS_GETSOCKNAME, ENOBUFS}, {TC_SYS_EPOLL_CTL, ENOSPC},
         {TC_FAULT_ALLOC, ENOMEM},
     };
     struct tc_runtime *runtime = start_runtime(1);

@@ -72,8 +72,8 @@ static enum tc_verdict inspect_serve(struct tc_conn *conn)
 
     getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &len);
     tc_store_seq_cst(&seen_nodelay, nodelay);
-    tc_store_seq_cst(&seen_flags, fcntl(fd, F_GETFL) & O_NONBLOCK && fcntl(fd, F_GETFD) & FD_CLOEXEC
-                                      ? 1 : 0);
+    tc_store_seq_cst(&seen_flags,
+                     fcntl(fd, F_GETFL) & O_NONBLOCK && fcntl(fd, F_GETFD) & FD_CLOEXEC ? 1 : 0);
     return TC_CONN_CLOSE;
 }
 
@@ -277,8 +277,7 @@ TC_TEST(test_server_idle_connection_costs_at_most_512_bytes)
     static int fds[CLIENTS];
     struct rlimit limit;
     struct tc_runtime *runtime = start_runtime(1);
-    struct tc_server_options options = {.max_connections = CLIENTS,
-                                        .idle_timeout_ns = SECONDS(60)};
+    struct tc_server_options options = {.max_connections = CLIENTS, .idle_timeout_ns = SECONDS(60)};
     struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
 
     TC_CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);

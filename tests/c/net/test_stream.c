@@ -461,7 +461,8 @@ static void unix_full(void *arg)
     TC_CHECK_EQ(tc_fiber_spawn(arg, accept_later, &acceptor, NULL, &fiber), 0);
     for (int i = 0; i < 6; i++) {
         TC_CHECK_EQ(tc_unix_connect("@tinycoro-test-full", tc_deadline_after_ns(SECONDS(5)),
-                                    &streams[i]), 0);
+                                    &streams[i]),
+                    0);
     }
     TC_CHECK_EQ(tc_fiber_join(fiber, TC_NEVER), 0);
     for (int i = 0; i < 6; i++) {

@@ -269,7 +269,8 @@ TC_TEST(test_fiber_stack_remaining_is_within_the_class)
     for (int class = 0; class < TC_STACK_CLASS_COUNT; class++) {
         struct tc_spawn_options options = {.stack_class = (enum tc_stack_class)class};
         TC_CHECK_EQ(tc_fiber_spawn(runtime, measure_stack, &remaining[class], &options,
-                                   &fibers[class]), 0);
+                                   &fibers[class]),
+                    0);
     }
     fake_settle(tc_runtime_worker(runtime, 0));
     TC_CHECK(remaining[0] > 4096 && remaining[0] < 16 * 1024);

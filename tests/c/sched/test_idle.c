@@ -359,8 +359,7 @@ TC_TEST(test_idle_sentinel_that_is_busy_with_events_still_looks_around)
     struct tc_fiber *listener = fake_spawn(runtime, listen_to_noise, &noise);
     TC_CHECK_EQ(pthread_create(&thread, NULL, make_noise, &maker), 0);
     TC_CHECK_EQ(tc_runtime_run(runtime, ready_and_spin, &stall), 0);
-    TC_CHECK(tc_load_relaxed(&stall.ran_ns) - tc_load_relaxed(&stall.readied_ns) <
-             RESCUE_BOUND_NS);
+    TC_CHECK(tc_load_relaxed(&stall.ran_ns) - tc_load_relaxed(&stall.readied_ns) < RESCUE_BOUND_NS);
     tc_store_relaxed(&noise.over, true);
     pthread_join(thread, NULL);
     TC_CHECK_EQ(tc_fiber_join(listener, TC_NEVER), 0);

@@ -396,8 +396,8 @@ TC_TEST(test_runtime_census_lists_each_fiber_once)
 TC_TEST(test_runtime_dump_names_the_fiber_and_its_wait)
 {
     struct tc_runtime *runtime = fake_runtime(1);
-    struct tc_spawn_options options = {.name = "Dornröschen", .site = "castle.c:100",
-                                       .stack_class = TC_STACK_DEFAULT};
+    struct tc_spawn_options options = {
+        .name = "Dornröschen", .site = "castle.c:100", .stack_class = TC_STACK_DEFAULT};
     struct tc_fiber *fiber;
     char text[2048];
     int fds[2];

@@ -8,8 +8,8 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
@@ -73,8 +73,7 @@ TC_TEST(test_stack_geometry_has_whole_pages_one_guard_two_usable)
 
     for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
         for (int class = 0; class < TC_STACK_CLASS_COUNT; class++) {
-            struct tc_stack_geometry g =
-                tc__stack_geometry((enum tc_stack_class)class, pages[i]);
+            struct tc_stack_geometry g = tc__stack_geometry((enum tc_stack_class)class, pages[i]);
 
             TC_CHECK_EQ(g.slot_bytes % pages[i], (size_t)0);
             TC_CHECK_EQ(g.guard_bytes % pages[i], (size_t)0);
