@@ -120,7 +120,7 @@ struct tc_server_part {
     TC_ALIGNED(TC_CACHELINE)
     TC_SERVER_TALLIES(TC_SERVER_TALLY_FIELD)
 #undef TC_SERVER_TALLY_FIELD
-        struct tc_message message; /* the drain has begun                                       */
+    struct tc_message message; /* the drain has begun                                       */
     struct tc_server *server; /* constant                                                  */
     uint64_t react_turn; /* the turn that react_bytes counts for; this worker's       */
     uint64_t react_bytes;
