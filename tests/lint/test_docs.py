@@ -6,6 +6,7 @@ import re
 import warnings
 
 import pytest
+
 from sources import CFile, library, prototypes
 
 _FIELDS = ("Parks", "Threads", "Owns", "Returns")
