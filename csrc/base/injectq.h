@@ -27,6 +27,7 @@ struct tc_injectq {
     _Atomic size_t length; /* written under lock; read anywhere as a hint                       */
 };
 
+/* Start empty. Parks: never   Threads: before the queue is shared */
 void tc_injectq_init(struct tc_injectq *queue);
 
 /* Add one link as the newest. Parks: never   Threads: any   Owns: the link moves to the queue. */

@@ -47,8 +47,13 @@ void tc__make_runnable(struct tc_worker *worker, struct tc_fiber *fiber)
         tc__worker_push(worker, fiber);
         return;
     }
-    /* acq_rel [next-slot]: hands the fiber to whoever takes the slot, maybe the sentinel; and takes
-     * over the one that was there. */
+    /* relaxed: this thread alone fills the slot; others can only empty it meanwhile */
+    if (tc_likely(tc_load_relaxed(&worker->next) == NULL)) {
+        /* release [next-slot]: hands the fiber to whoever takes the slot, maybe the sentinel. */
+        tc_store_release(&worker->next, fiber);
+        return;
+    }
+    /* acq_rel [next-slot]: the same, and takes over the one that was there. */
     struct tc_fiber *displaced = tc_exchange_acq_rel(&worker->next, fiber);
     if (displaced != NULL) {
         tc__worker_push(worker, displaced);
