@@ -30,7 +30,9 @@ _SUBINTERPRETER = """
     '''
     import textwrap
     if hasattr(interpreters, "create"):
-        failure = interpreters.run_string(interpreters.create(), textwrap.dedent(code))
+        other = interpreters.create()
+        failure = interpreters.run_string(other, textwrap.dedent(code))
+        interpreters.destroy(other)
         assert failure is None, failure
 """
 
