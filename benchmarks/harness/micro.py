@@ -53,6 +53,10 @@ def _pairs() -> list[Program]:
         ("handoff", "handoff", None, (1, 2)),
         ("handoff16", "handoff", 16, (1, 2)),
         ("wake_across", "wake_across", None, (2,)),
+        ("chan_pingpong", "chan_pingpong", None, (1, 2)),
+        ("chan_buffered", "chan_buffered", None, (1, 2)),
+        ("mutex_contended", "mutex_contended", None, (1, 2)),
+        ("skynet", "skynet", None, (1, 2)),
         ("timers_sleep", "timers_sleep", None, (1,)),
         ("timers_cancel", "timers_cancel", None, (1,)),
     ]
@@ -79,6 +83,14 @@ LIMITS = (
     ("spawn_wg100/2", "spawn_wg100", 1.15),
     ("handoff/2", "handoff", 1.15),
     ("handoff16/2", "handoff16", 1.15),
+    ("chan_pingpong", "go:chan_pingpong", 0.6),
+    ("chan_buffered", "go:chan_buffered", 1.0),
+    ("mutex_contended", "go:mutex_contended", 0.5),
+    ("skynet", "go:skynet", 0.5),
+    ("chan_pingpong/2", "chan_pingpong", 1.15),
+    ("chan_buffered/2", "chan_buffered", 1.15),
+    ("mutex_contended/2", "mutex_contended", 1.15),
+    ("skynet/2", "skynet", 1.15),
 )
 # Row, metric, bound of the figure itself.
 BOUNDS = (

@@ -149,6 +149,33 @@ static void acquire_same_rank(void *arg)
     tc_lock_acquire(&second);
 }
 
+static void acquire_peers_downwards(void *arg)
+{
+    struct tc_lock locks[2];
+
+    (void)arg;
+    tc_lock_init(&locks[0], TC_RANK_CHAN);
+    tc_lock_init(&locks[1], TC_RANK_CHAN);
+    tc_lock_acquire_peer(&locks[1]);
+    tc_lock_acquire_peer(&locks[0]);
+}
+
+/* K3 */
+TC_TEST(test_lock_peers_upwards_are_acquired_together)
+{
+    struct tc_lock locks[3];
+
+    for (int i = 0; i < 3; i++) {
+        tc_lock_init(&locks[i], TC_RANK_CHAN);
+        tc_lock_acquire_peer(&locks[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        TC_CHECK(!tc_lock_try_acquire(&locks[i]));
+        tc_lock_release(&locks[i]);
+    }
+    TC_CHECK_EQ(tc_lock_held_count(), 0);
+}
+
 static void release_unheld(void *arg)
 {
     struct tc_lock lock;
@@ -170,6 +197,8 @@ TC_TEST(test_lock_misuse_panics_in_debug_builds)
     TC_CHECK(strstr(output, "acquired while holding rank") != NULL);
     (void)tc_test_run_in_child(acquire_same_rank, NULL, output, sizeof(output));
     TC_CHECK(strstr(output, "acquired while holding rank") != NULL);
+    (void)tc_test_run_in_child(acquire_peers_downwards, NULL, output, sizeof(output));
+    TC_CHECK(strstr(output, "acquired while holding") != NULL);
     (void)tc_test_run_in_child(release_unheld, NULL, output, sizeof(output));
     TC_CHECK(strstr(output, "does not hold it") != NULL);
 }

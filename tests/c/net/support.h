@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/chaos.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/mem.h"

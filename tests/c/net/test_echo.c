@@ -36,6 +36,7 @@ static void check_counts(struct tc_runtime *runtime)
     struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
     int fd = connect_to(server);
 
+    tc_chaos_suspend(); /* a probe that arrives in two parts counts as two requests */
     for (int i = 0; i < 100; i++) {
         probe(fd, 10);
     }

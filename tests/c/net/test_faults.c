@@ -14,6 +14,7 @@ struct holdings {
     int threads;
 };
 
+/* 0 under ThreadSanitizer, which starts a thread of its own beside our first. */
 static int count_threads(void)
 {
     DIR *dir = opendir("/proc/self/task");
@@ -24,7 +25,7 @@ static int count_threads(void)
         count += entry->d_name[0] != '.';
     }
     closedir(dir);
-    return count;
+    return TC_TSAN ? 0 : count;
 }
 
 static struct holdings take_holdings(void)

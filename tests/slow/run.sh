@@ -1,0 +1,79 @@
+#!/bin/sh
+# The slow lanes: what a server must survive, from outside, at full size.
+# usage: run.sh short|long [LANE…]    short: for every change, at most 4 minutes; long: about 20
+#
+# Each lane is a program of its own that prints one line with what it saw. What is tested is the
+# package installed in .venv and C programs built from this tree (presets dev, asan and tsan).
+# environment: TC_SLOW_PYTHON, an interpreter with the package, and TC_SLOW_BUILD, a folder with
+# builds called dev, asan and tsan; with both set, nothing is installed or built.
+set -eu
+cd "$(dirname "$0")/../.."
+form=${1:?usage: $0 short|long [LANE…]}
+shift
+case $form in
+short) storms=20 crowd=10 parked=100000 others=1000 stalls=5 ;;
+long) storms=200 crowd=50 parked=1000000 others=1000000 stalls=25 ;;
+*) echo "usage: $0 short|long [LANE…]" >&2 && exit 2 ;;
+esac
+if [ -z "${TC_SLOW_PYTHON:-}" ] || [ -z "${TC_SLOW_BUILD:-}" ]; then
+    sh tools/venv.sh dev
+    .venv/bin/python -m pip install --quiet --no-build-isolation .
+    sh tools/ctest.sh --build-only dev asan tsan
+    TC_SLOW_PYTHON=$PWD/.venv/bin/python
+    TC_SLOW_BUILD=$PWD/build
+fi
+export TC_SLOW_BIN="$TC_SLOW_BUILD/dev/bin/slow" PYTHONDONTWRITEBYTECODE=1
+export ASAN_OPTIONS=detect_stack_use_after_return=1:detect_leaks=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=4
+chosen=" $* "
+failed=
+began=$(date +%s)
+
+# lane NAME COMMAND…
+lane() {
+    name=$1
+    shift
+    if [ "$chosen" != "  " ] && [ "${chosen#* "$name" }" = "$chosen" ]; then
+        return 0
+    fi
+    "$@" || failed="$failed $name"
+}
+
+python_lane() {
+    lane "$1" "$TC_SLOW_PYTHON" "tests/slow/$1.py" "$form"
+}
+
+faults() {
+    log=$(mktemp)
+    if TC_SLOW=$form "$TC_SLOW_BUILD/$1/bin/net/test_faults" --timeout 300 >"$log" 2>&1; then
+        echo "ok   faults ($1): $(tail -n 1 "$log"); $(grep -c ' places$' "$log") sweeps of" \
+            "$(awk '/ places$/ { n += $2 } END { print n + 0 }' "$log") places"
+        rm -f "$log"
+    else
+        cat "$log"
+        rm -f "$log"
+        return 1
+    fi
+}
+
+storm=$TC_SLOW_BIN/storm
+python_lane storms
+lane storm_c "$TC_SLOW_BIN/storm_c" "$storm" "$storms" 1000
+lane storm_asan "$TC_SLOW_BUILD/asan/bin/slow/storm_c" "$storm" "$crowd" 1000
+lane storm_tsan "$TC_SLOW_BUILD/tsan/bin/slow/storm_c" "$storm" "$crowd" 1000
+python_lane nofile
+python_lane idle
+lane faults faults dev
+lane faults_asan faults asan
+python_lane restart
+python_lane forks
+python_lane exits
+lane million "$TC_SLOW_BIN/million" "$parked" "$others"
+python_lane overflow
+python_lane idle_memory
+lane stall "$TC_SLOW_BIN/stall" "$storm" "$stalls"
+python_lane soak
+
+echo "slow lanes, $form: $(($(date +%s) - began)) s; failed:${failed:- none}"
+[ -z "$failed" ]
