@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-void (*tc_panic_hook)(int fd);
+void (*_Atomic tc_panic_hook)(int fd);
 
 /* Thread id of the first thread that panicked, 0 while none has. */
 static _Atomic int32_t panicking_thread;
@@ -48,8 +48,10 @@ void tc_panic(const char *fmt, ...)
     text[len++] = '\n';
     /* The process is about to abort; there is nobody left to tell about a failed write. */
     (void)!tc_sys_write(STDERR_FILENO, text, (size_t)len);
-    if (tc_panic_hook != NULL) {
-        tc_panic_hook(STDERR_FILENO);
+    /* relaxed: a function, no data */
+    void (*hook)(int fd) = tc_load_relaxed(&tc_panic_hook);
+    if (hook != NULL) {
+        hook(STDERR_FILENO);
     }
     abort();
 }

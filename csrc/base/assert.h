@@ -19,10 +19,9 @@
 #define tc_assert_debug(cond) (TC_DEBUG >= 1 ? tc_assert(cond) : (void)0)
 #define tc_assert_slow(cond) (TC_DEBUG >= 2 ? tc_assert(cond) : (void)0)
 
-/* Called by tc_panic after the message, to print where the thread is (worker, fiber, trace
- * tail). Must only use write(2)-like calls on `fd`. Set once, before a second thread
- * exists; NULL until then. */
-extern void (*tc_panic_hook)(int fd);
+/* Called by tc_panic after the message, to print where the thread is (worker, fiber). Must only use
+ * write(2)-like calls on `fd`. Set by whoever starts a runtime; NULL until then. */
+extern void (*_Atomic tc_panic_hook)(int fd);
 
 /* Print the message and the hook's text to standard error by raw writes, then abort. For
  * broken invariants only. A panic inside the hook aborts at once; a panic of a second

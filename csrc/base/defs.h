@@ -17,6 +17,11 @@
 #define TC_DEBUG 0
 #endif
 
+/* Not 0: the seed by which rare paths are taken at random; see base/chaos.h. */
+#ifndef TC_CHAOS
+#define TC_CHAOS 0
+#endif
+
 /* 1 shrinks every initial capacity, so that tests reach wrap, growth and exhaustion soon. */
 #ifndef TC_TEST_SMALL
 #define TC_TEST_SMALL 0

@@ -78,7 +78,7 @@ TC_NODISCARD static inline bool tc_parker_core_begin(struct tc_parker_core *park
     return false;
 }
 
-/* True while no waker came since begin. Threads: owner. */
+/* True while no waker came since begin. Threads: owner; others as a hint. */
 static inline bool tc_parker_core_is_parked(struct tc_parker_core *parker)
 {
     return tc_load_relaxed(&parker->state) == TC_PARKER_PARKED; /* relaxed: end acquires */

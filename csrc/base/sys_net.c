@@ -1,5 +1,7 @@
 #include "base/sys.h"
 
+#include "base/chaos.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <sys/eventfd.h>
@@ -109,6 +111,7 @@ TC_NOINLINE ssize_t tc_sys_send(int fd, const void *buf, size_t len, int flags)
 {
     ssize_t n;
 
+    len = tc_chaos_prefix(len, 4); /* chaos: a socket buffer with room for less */
     do {
         n = tc_fault_check(TC_SYS_SEND);
         if (tc_likely(n == 0)) {
@@ -172,6 +175,9 @@ TC_NOINLINE int tc_sys_epoll_wait(int epfd, struct epoll_event *events, int max_
 
     if (tc_unlikely(err != 0)) {
         return err;
+    }
+    if (tc_chaos(16)) {
+        return 0; /* chaos: as early as by a wake-up for nothing, and the events come next time */
     }
     /* No time and for ever are exact in both calls; the older one has less to copy. */
     if (timeout_ns <= 0 || timeout_ns == TC_NEVER || !tc_sys_has_precise_epoll()) {
@@ -306,10 +312,27 @@ TC_NOINLINE ssize_t tc_sys_recvmsg(int fd, struct msghdr *msg, int flags)
     return n;
 }
 
+/* Copies `msg` with a part of its first piece only; all sockets of the library are streams. */
+static inline const struct msghdr *cut_message(const struct msghdr *msg, struct msghdr *cut,
+                                               struct iovec *piece)
+{
+    *cut = *msg;
+    *piece = msg->msg_iov[0];
+    piece->iov_len = tc_chaos_prefix(piece->iov_len, 2);
+    cut->msg_iov = piece;
+    cut->msg_iovlen = 1;
+    return cut;
+}
+
 TC_NOINLINE ssize_t tc_sys_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
+    struct msghdr cut;
+    struct iovec piece;
     ssize_t n;
 
+    if (tc_chaos(4) && msg->msg_iovlen != 0 && msg->msg_iov[0].iov_len != 0) {
+        msg = cut_message(msg, &cut, &piece); /* chaos: a socket buffer with room for less */
+    }
     do {
         n = tc_fault_check(TC_SYS_SENDMSG);
         if (tc_likely(n == 0)) {

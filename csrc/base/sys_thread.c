@@ -1,6 +1,7 @@
 #include "base/sys.h"
 
 #include "base/assert.h"
+#include "base/chaos.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -153,6 +154,9 @@ TC_NOINLINE int tc_sys_futex_wait(_Atomic uint32_t *word, uint32_t expect, int64
 
     if (err != 0) {
         return err;
+    }
+    if (tc_chaos(8)) {
+        return 0; /* chaos: a wake-up meant for the word's previous use */
     }
     if (deadline_ns != TC_NEVER) {
         /* The kernel refuses a time before the clock's start; that deadline has passed as well. */

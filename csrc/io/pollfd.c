@@ -4,6 +4,7 @@
 
 #include "arch/cpu.h"
 #include "base/assert.h"
+#include "base/chaos.h"
 #include "base/sys.h"
 #include "io/io_internal.h"
 
@@ -101,7 +102,9 @@ static void notify(struct tc_worker *worker, struct tc_readiness *word, int resu
     uint64_t seq;
 
     if (tc_readiness_notify(word, &waiter, &seq)) {
+        tc_chaos_yield(8); /* chaos: another source claims first, and the owner waits for us */
         bool claimed = tc_waiter_claim(waiter, seq);
+        tc_chaos_yield(8); /* chaos: the owner is cancelled or closes meanwhile */
         tc_readiness_unlock(word);
         if (claimed) {
             tc_ready_from(worker, waiter, result);

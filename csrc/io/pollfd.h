@@ -3,8 +3,9 @@
  * A descriptor is registered once, for both directions, edge-triggered, with the poller of its home
  * worker. Its slot holds one readiness word per direction (sched/readiness_core.h): a system call
  * is tried only while the word is READY, and the word is taken to IDLE before the call, so an edge
- * that arrives during the call is kept. A transfer of full length puts READY back; a short one or
- * EAGAIN leaves IDLE, because the next edge will come. Hang-ups and errors latch READY until a read
+ * that arrives during the call is kept. After a transfer of full length the user tries again (and
+ * remembers so himself, or puts READY back); after a short one or EAGAIN he does not, because the
+ * next edge will come. Hang-ups and errors latch READY until a read
  * has returned 0 or an error. So a request costs one recv and one send.
  *
  * Slots are type-stable and carry a generation that travels in the poller's event, so an event of
@@ -101,8 +102,10 @@ TC_MAY_PARK TC_NODISCARD int tc_pollfd_wait(struct tc_pollfd *slot, enum tc_dire
                                             int64_t deadline_ns, enum tc_wait_reason reason);
 
 /* Leave a callback waiter in the word instead of a fiber. The caller has begun and armed it with
- * `seq`. READY may be found even before the first event (P3 allows one spurious edge). False: READY was found, nothing is installed, the caller claims its own waiter and goes
- * on. True: from now on only the claimer may touch what the waiter stands for.
+ * `seq`. False: READY was found, nothing is installed, the caller claims its own waiter and goes
+ * on; it may be found even before the first event, since a poller that is late with an event of
+ * the slot's last descriptor may leave one edge behind. True: from now on only the claimer may
+ * touch what the waiter stands for.
  * Parks: never   Threads: the direction's only user */
 TC_NODISCARD static inline bool tc_pollfd_rest(struct tc_pollfd *slot, enum tc_direction direction,
                                                struct tc_waiter *waiter, uint64_t seq)

@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 
 #include "base/assert.h"
+#include "base/chaos.h"
 #include "base/clock.h"
 #include "base/sys.h"
 #include "net/server_internal.h"
@@ -31,9 +32,6 @@ enum outcome {
     ACCEPT_CAP,   /* more connections are not allowed                                           */
     ACCEPT_ERROR, /* the kernel has no room, or says something unknown                          */
 };
-
-/* allow_cancel wants a flag; here nobody sets one. */
-static const _Atomic uint32_t never_set;
 
 /* ---- shedding ----------------------------------------------------------------------------- */
 
@@ -115,7 +113,8 @@ static enum outcome accept_batch(struct tc_server *server, struct tc_worker *wor
         if (tc__limits_is_full(server)) {
             return ACCEPT_CAP;
         }
-        int fd = accept_one(&server->acceptor);
+        /* chaos: the client went away again; if not, the level-triggered poller comes back to it */
+        int fd = tc_chaos(8) ? -EAGAIN : accept_one(&server->acceptor);
         if (tc_likely(fd >= 0)) {
             take_over(server, worker, fd);
         } else if (fd == -EAGAIN) {
@@ -301,19 +300,12 @@ void tc__acceptor_construct(struct tc_acceptor *acceptor)
     tc_list_init(&acceptor->node);
 }
 
-/* The slot is not registered yet: hand the waiter out before the first event can come. */
 static void install(struct tc_pollfd *slot, void *arg)
 {
     struct tc_acceptor *acceptor = arg;
-    uint64_t seq = tc_waiter_core_begin(&acceptor->waiter.word);
 
     acceptor->slot = slot;
-    tc_waiter_core_arm(&acceptor->waiter.word, seq);
-    while (!tc_pollfd_rest(slot, TC_READ, &acceptor->waiter, seq)) {
-        /* A late event of the slot's last descriptor; ours cannot have any yet. */
-        TC_IGNORE(tc_pollfd_consume(slot, TC_READ));
-    }
-    TC_IGNORE(tc_waiter_core_allow_cancel(&acceptor->waiter.word, seq, &never_set));
+    tc__waiter_install(slot, &acceptor->waiter);
 }
 
 int tc__acceptor_open(struct tc_server *server, int listen_fd)

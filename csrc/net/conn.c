@@ -1,13 +1,16 @@
-/* A connection's way round: at rest without a fiber, claimed by one source, served, at rest again.
+/* A connection's way round: at rest without a fiber, claimed by one source, answered, at rest again.
  *
- *   RESTING ──readable───────────────► ATTACHED ──first run──► SERVED ──nothing left──► RESTING
- *      │ ──idle deadline, sweep──► peek: input? ──┘               │
- *      │                             └ none ─┐                    │ done, failed, cancelled
- *      └─────────────────────────────────────┴──► CLOSED ◄────────┘
- *                                                    └──to the keeper──► retired, in the slab
+ *   RESTING ──readable──► REACTING ──nothing left──► RESTING
+ *      │                     │ └─done, failed──► CLOSED
+ *      │                     └─would wait, or more came
+ *      │                           ▼
+ *      ├──readable, not now──► ATTACHED ──first run──► SERVED ──nothing left──► RESTING
+ *      │                           ▲                      └──done, failed, cancelled──► CLOSED
+ *      └──idle deadline, sweep──► input? ──none──► CLOSED ──to the keeper──► retired, in the slab
  *
  *   state      owner (S2)                 `rest` is    serving fiber
  *   RESTING    nobody                     open         none
+ *   REACTING   who polled, in react()     claimed      none
  *   ATTACHED   the fiber in a run queue   claimed      spawned; `fiber` is NULL until it runs
  *   SERVED     the fiber                  claimed      `fiber`
  *   CLOSED     the keeper, by message     claimed      none
@@ -22,9 +25,6 @@
 /* How soon the keeper looks again at a connection whose idle deadline has passed while a fiber
  * holds it: nothing tells the keeper when the fiber lets go. */
 #define IDLE_RECHECK_NS (50 * TC_NS_PER_MS)
-
-/* allow_cancel wants a flag; here nobody sets one. */
-static const _Atomic uint32_t never_set;
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
@@ -97,7 +97,7 @@ static void close_conn(struct tc_conn *conn, struct tc_worker *worker)
     tc_list_remove(&conn->node); /* from here on nobody cancels the fiber or touches the stream */
     tc_lock_release(&server->lock);
     tc_stream_close(&conn->stream);
-    tc_fetch_sub_relaxed(&home->load, 1);   /* relaxed: a hint for dealing */
+    tc_fetch_sub_relaxed(&home->load, 1); /* relaxed: a hint for dealing */
     tc_fetch_sub_relaxed(&server->open, 1); /* relaxed: ordered by the next line */
     tc__limits_connection_closed();
     if (server->idle_timeout_ns != TC_NEVER && conn->keeper != worker) {
@@ -407,19 +407,25 @@ static struct tc_worker *choose_home(struct tc_server *server)
     return best;
 }
 
-/* The slot is not registered yet: put the connection to rest before the first event can come. */
-static void install(struct tc_pollfd *slot, void *arg)
+void tc__waiter_install(struct tc_pollfd *slot, struct tc_waiter *waiter)
 {
-    struct tc_conn *conn = arg;
-    uint64_t seq = tc_waiter_core_begin(&conn->rest.word);
+    static const _Atomic uint32_t never_set; /* the flag that allow_cancel wants */
+    uint64_t seq = tc_waiter_core_begin(&waiter->word);
 
-    tc_stream_init(&conn->stream, slot);
-    tc_waiter_core_arm(&conn->rest.word, seq);
-    while (!tc_pollfd_rest(slot, TC_READ, &conn->rest, seq)) {
+    tc_waiter_core_arm(&waiter->word, seq);
+    while (!tc_pollfd_rest(slot, TC_READ, waiter, seq)) {
         /* A late event of the slot's last descriptor; ours cannot have any yet. */
         TC_IGNORE(tc_pollfd_consume(slot, TC_READ));
     }
-    TC_IGNORE(tc_waiter_core_allow_cancel(&conn->rest.word, seq, &never_set));
+    TC_IGNORE(tc_waiter_core_allow_cancel(&waiter->word, seq, &never_set));
+}
+
+static void install(struct tc_pollfd *slot, void *arg)
+{
+    struct tc_conn *conn = arg;
+
+    tc_stream_init(&conn->stream, slot);
+    tc__waiter_install(slot, &conn->rest);
 }
 
 static void init_conn(struct tc_conn *conn, struct tc_server *server, struct tc_worker *worker)
@@ -432,7 +438,7 @@ static void init_conn(struct tc_conn *conn, struct tc_server *server, struct tc_
     conn->is_served = false;
     conn->keeper = worker;
     conn->deadline = (struct tc_deadline){.timer = NULL, .seq = 0};
-    tc_store_relaxed(&conn->fiber, NULL);                      /* relaxed: not shared yet */
+    tc_store_relaxed(&conn->fiber, NULL); /* relaxed: not shared yet */
     tc_store_relaxed(&conn->active_ns, tc_worker_clock(worker)); /* relaxed: not shared yet */
     memset(conn->state, 0, server->protocol->conn_bytes);
 }
@@ -473,7 +479,7 @@ int tc__conn_open(struct tc_server *server, struct tc_worker *worker, int fd)
             goto free_conn;
         }
     }
-    tc_fetch_add_relaxed(&home->load, 1);   /* relaxed: a hint for dealing */
+    tc_fetch_add_relaxed(&home->load, 1); /* relaxed: a hint for dealing */
     tc_fetch_add_relaxed(&server->open, 1); /* relaxed: a count */
     tc__limits_connection_opened();
     rc = publish(conn, home, fd);
@@ -483,7 +489,7 @@ int tc__conn_open(struct tc_server *server, struct tc_worker *worker, int fd)
     return 0;
 
 uncount:
-    tc_fetch_sub_relaxed(&home->load, 1);   /* relaxed: a hint for dealing */
+    tc_fetch_sub_relaxed(&home->load, 1); /* relaxed: a hint for dealing */
     tc_fetch_sub_relaxed(&server->open, 1); /* relaxed: a count */
     tc__limits_connection_closed();
     TC_IGNORE(tc__waiter_claim_any(&conn->rest)); /* no slot knows of it any more */

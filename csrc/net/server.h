@@ -43,15 +43,15 @@ struct tc_server;
 
 /* What `react` and `serve` say when they return. */
 enum tc_verdict {
-    TC_CONN_REST,  /* nothing more to do until there is input                                  */
-    TC_CONN_CLOSE, /* done with this connection                                                 */
-    TC_CONN_SERVE, /* from `react` only: go on in `serve`, on a fiber                           */
+    TC_CONN_REST,  /* nothing more to do until there is input */
+    TC_CONN_CLOSE, /* done with this connection */
+    TC_CONN_SERVE, /* from `react` only: go on in `serve`, on a fiber */
 };
 
 struct tc_protocol {
-    const char *name;                /* "echo"; names the fibers                                */
-    enum tc_stack_class stack_class; /* for the fibers that run `serve`                         */
-    size_t conn_bytes;               /* protocol state at the end of struct tc_conn, zeroed     */
+    const char *name;                /* "echo"; names the fibers */
+    enum tc_stack_class stack_class; /* for the fibers that run `serve` */
+    size_t conn_bytes;               /* protocol state at the end of struct tc_conn, zeroed */
     /* Runs when the connection is readable, on the worker that found out, between two fibers. Must
      * not park: what cannot be done at once is noted in the connection's state and left to `serve`.
      * A request that needs no more costs no fiber. May be NULL: then every request is served. */
@@ -65,34 +65,34 @@ struct tc_protocol {
 
 struct tc_server_options {
     const char *host; /* numeric IPv4 or IPv6 address, or "localhost"; NULL: 127.0.0.1 */
-    uint16_t port; /* 0: any free one, see tc_server_address                        */
-    uint32_t workers; /* connections are dealt to this many workers; 0: all            */
+    uint16_t port; /* 0: any free one, see tc_server_address */
+    uint32_t workers; /* connections are dealt to this many workers; 0: all */
     uint32_t max_connections; /* of this server; 0: as many as leave all servers of the process
-                                * together at most 0.8 × RLIMIT_NOFILE                          */
-    int64_t idle_timeout_ns; /* from the last byte in or out; 0 or TC_NEVER: none             */
-    int64_t send_timeout_ns; /* a peer that takes nothing for so long; 0: 30 s                */
-    int64_t drain_timeout_ns; /* after close, for connections being served; < 0: 30 s          */
-    int backlog; /* 0: min(4096, somaxconn)                                       */
-    bool reuse_port; /* SO_REUSEPORT                                                  */
+                               * together at most 0.8 × RLIMIT_NOFILE */
+    int64_t idle_timeout_ns; /* from the last byte in or out; 0 or TC_NEVER: none */
+    int64_t send_timeout_ns; /* a peer that takes nothing for so long; 0: 30 s */
+    int64_t drain_timeout_ns; /* after close, for connections being served; < 0: 30 s */
+    int backlog; /* 0: min(4096, somaxconn) */
+    bool reuse_port; /* SO_REUSEPORT */
 };
 
 struct tc_server_statistics {
     uint64_t accepted;
-    uint64_t connections; /* open now                                                      */
-    uint64_t resting; /* of these, without a fiber                                     */
+    uint64_t connections; /* open now */
+    uint64_t resting; /* of these, without a fiber */
     uint64_t bytes_in;
     uint64_t bytes_out;
-    uint64_t requests; /* times react or serve moved bytes                             */
-    uint64_t idle_closed; /* closed by idle_timeout                                        */
+    uint64_t requests; /* times react or serve moved bytes */
+    uint64_t idle_closed; /* closed by idle_timeout */
     uint64_t send_timeouts;
-    uint64_t resets; /* ended by an error of the peer                                 */
-    uint64_t shed; /* accepted and closed at once at a descriptor or memory limit   */
-    uint64_t accept_pauses; /* times the listener was switched off at a limit                */
-    uint64_t cancelled; /* ended by the drain deadline or abort                          */
-    uint64_t errors; /* failures of our own side: registration, memory                */
-    int32_t last_error; /* the latest of them as -errno, 0 if none                       */
+    uint64_t resets; /* ended by an error of the peer */
+    uint64_t shed; /* accepted and closed at once at a descriptor or memory limit */
+    uint64_t accept_pauses; /* times the listener was switched off at a limit */
+    uint64_t cancelled; /* ended by the drain deadline or abort */
+    uint64_t errors; /* failures of our own side: registration, memory */
+    int32_t last_error; /* the latest of them as -errno, 0 if none */
     bool listening;
-    bool paused; /* the listener is off at a limit                                */
+    bool paused; /* the listener is off at a limit */
 };
 
 /* Bind, listen, register. Once it returns 0, clients can connect.
@@ -119,10 +119,10 @@ void tc_server_statistics(struct tc_server *server, struct tc_server_statistics 
 /* Free a CLOSED server. */
 void tc_server_free(struct tc_server *server);
 
-/* ---- for protocols: the connection that `serve` was given ---------------------------------- */
+/* ---- for protocols: the connection that `react` or `serve` was given ------------------------ */
 
 struct tc_stream *tc_conn_stream(struct tc_conn *conn);
-void *tc_conn_state(struct tc_conn *conn); /* conn_bytes of the protocol's own              */
+void *tc_conn_state(struct tc_conn *conn); /* conn_bytes of the protocol's own */
 int64_t tc_conn_send_deadline(struct tc_conn *conn); /* now + send_timeout                       */
 void tc_conn_count_in(struct tc_conn *conn, uint64_t bytes); /* statistics and idle deadline    */
 void tc_conn_count_out(struct tc_conn *conn, uint64_t bytes);

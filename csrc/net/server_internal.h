@@ -3,12 +3,12 @@
  *
  * WHO TELLS WHOM THAT THE SERVER DRAINS The path of a request takes no lock and makes no full
  * fence, so it learns of the drain by one relaxed load of `state`. What makes that enough:
- * close() posts a message to every worker, and a worker runs it between two fibers. A fiber
- * looks at `state` and then rests, or notes itself in its connection, without parking in
- * between; so after a worker has run the message (an *ack*, given under the lock) nothing on it
- * acts on the old state any more. After the last ack the server is *quiet*: no connection
- * begins to rest, every rest is complete and may be claimed by anybody, and a connection's
- * fiber pointer changes under the lock only, which makes cancelling it safe.
+ * close() posts a message to every worker, and a worker runs it between two fibers and two
+ * events. A fiber, or react(), looks at `state` and then rests, or notes itself in its
+ * connection, without parking in between; so after a worker has run the message (an *ack*, given
+ * under the lock) nothing on it acts on the old state any more. After the last ack the server is
+ * *quiet*: no connection begins to rest, every rest is complete and may be claimed by anybody,
+ * and a connection's fiber pointer changes under the lock only, which makes cancelling it safe.
  *
  * WHO MAY CLAIM A WAIT
  *   source                   finds the waiter in             may claim
@@ -36,9 +36,9 @@
 #include "sched/worker.h"
 
 enum {
-    TC_ACCEPT_BATCH = 64,      /* connections accepted per turn                                */
-    TC_REACT_BYTES = 128 * 1024, /* handled without a fiber, per turn                          */
-    TC_CONN_STATE_MAX = 1024,  /* largest conn_bytes of a protocol                             */
+    TC_ACCEPT_BATCH = 64,        /* connections accepted per turn */
+    TC_REACT_BYTES = 128 * 1024, /* handled without a fiber, per turn */
+    TC_CONN_STATE_MAX = 1024,    /* largest conn_bytes of a protocol */
 };
 
 enum tc_server_state {
@@ -51,26 +51,26 @@ enum tc_server_state {
 
 struct tc_conn {
     /* First line: what waking up touches. */
-    TC_ALIGNED(64) struct tc_waiter rest; /* armed while at rest                                */
+    TC_ALIGNED(64) struct tc_waiter rest; /* armed while at rest */
     /* The owner's (S2): whoever claimed `rest`, or the fiber. */
     struct tc_stream stream;
     struct tc_server *server;
     _Atomic(struct tc_fiber *) fiber; /* serving it; its own store, under the lock once draining */
 
     /* Second line: what serving touches besides. */
-    uint64_t bytes_in; /* since the last tally                                      */
+    uint64_t bytes_in; /* since the last tally */
     uint64_t bytes_out;
-    _Atomic int64_t active_ns; /* last byte in or out; owner writes, keeper reads            */
-    int32_t failure; /* why it ends, -errno; 0: as it should                      */
-    bool is_served; /* counted in `served`                                       */
+    _Atomic int64_t active_ns; /* last byte in or out; owner writes, keeper reads */
+    int32_t failure; /* why it ends, -errno; 0: as it should */
+    bool is_served; /* counted in `served` */
 
-    struct tc_list node; /* in server->conns; under the lock (S1)                      */
+    struct tc_list node; /* in server->conns; under the lock (S1) */
 
     /* The keeper's; unused without idle timeout. */
     struct tc_waiter idle;
     struct tc_deadline deadline;
-    struct tc_worker *keeper; /* constant                                                  */
-    struct tc_message message; /* to the keeper: retire; to a worker: never got a fiber      */
+    struct tc_worker *keeper; /* constant */
+    struct tc_message message; /* to the keeper: retire; to a worker: never got a fiber */
 
     /* The protocol's. */
     _Alignas(16) unsigned char state[];
@@ -79,23 +79,23 @@ struct tc_conn {
 /* Why a listener is off. */
 enum tc_pause {
     TC_PAUSE_NONE,
-    TC_PAUSE_CAP, /* as many connections as allowed: only a close can help                   */
-    TC_PAUSE_ERROR, /* no descriptors, no memory, or something unknown: a timer tries again     */
+    TC_PAUSE_CAP, /* as many connections as allowed: only a close can help */
+    TC_PAUSE_ERROR, /* no descriptors, no memory, or something unknown: a timer tries again */
 };
 
 /* The listening socket. Owned by whoever claimed `waiter`; see acceptor.c. */
 struct tc_acceptor {
-    struct tc_waiter waiter; /* armed while it waits for connections or, paused, for room  */
+    struct tc_waiter waiter; /* armed while it waits for connections or, paused, for room */
     struct tc_pollfd *slot;
-    struct tc_worker *home; /* constant                                                  */
-    struct tc_deadline deadline; /* of a pause                                                */
-    struct tc_message message; /* to home: there may be room                                */
-    int reserve_fd; /* -1, or a descriptor to give up for shedding one client     */
-    bool is_enabled; /* the poller reports it                                     */
-    uint32_t false_alarms; /* reports in a row that nobody was behind                    */
-    int64_t backoff_ns; /* length of the last pause; 0 after a success                */
-    struct tc_list node; /* in the list of paused ones; under the limits' lock         */
-    _Atomic uint8_t pause; /* enum tc_pause; owner writes, statistics and limits read    */
+    struct tc_worker *home; /* constant */
+    struct tc_deadline deadline; /* of a pause */
+    struct tc_message message; /* to home: there may be room */
+    int reserve_fd; /* -1, or a descriptor to give up for shedding one client */
+    bool is_enabled; /* the poller reports it */
+    uint32_t false_alarms; /* reports in a row that nobody was behind */
+    int64_t backoff_ns; /* length of the last pause; 0 after a success */
+    struct tc_list node; /* in the list of paused ones; under the limits' lock */
+    _Atomic uint8_t pause; /* enum tc_pause; owner writes, statistics and limits read */
 };
 
 /* Counters of one worker for one server. */
@@ -120,45 +120,45 @@ struct tc_server_part {
     TC_ALIGNED(TC_CACHELINE)
     TC_SERVER_TALLIES(TC_SERVER_TALLY_FIELD)
 #undef TC_SERVER_TALLY_FIELD
-    struct tc_message message; /* the drain has begun                                       */
-    struct tc_server *server; /* constant                                                  */
-    uint64_t react_turn; /* the turn that react_bytes counts for; this worker's       */
+    struct tc_message message; /* the drain has begun */
+    struct tc_server *server; /* constant */
+    uint64_t react_turn; /* the turn that react_bytes counts for; this worker's */
     uint64_t react_bytes;
-    size_t sweep_left; /* connections the sweep has not looked at; this worker's     */
+    size_t sweep_left; /* connections the sweep has not looked at; this worker's */
 };
 
 struct tc_server {
-    struct tc_runtime *runtime; /* constant, like everything up to `state`                   */
+    struct tc_runtime *runtime; /* constant, like everything up to `state` */
     const struct tc_protocol *protocol;
     struct tc_spawn_options spawn;
     struct tc_slab *conn_slab;
-    struct tc_server_part *parts; /* owned; one per worker                                     */
+    struct tc_server_part *parts; /* owned; one per worker */
     uint32_t part_count;
-    uint32_t deal_count; /* connections go to the first so many workers               */
-    uint32_t max_connections; /* 0: the process-wide cap                                   */
-    int64_t idle_timeout_ns; /* TC_NEVER: none                                            */
+    uint32_t deal_count; /* connections go to the first so many workers */
+    uint32_t max_connections; /* 0: the process-wide cap */
+    int64_t idle_timeout_ns; /* TC_NEVER: none */
     int64_t send_timeout_ns;
     int64_t drain_timeout_ns;
     struct tc_addr address;
 
-    _Atomic uint32_t state; /* enum tc_server_state; written under the lock; futex word   */
-    _Atomic uint32_t open; /* connections now                                           */
-    _Atomic int32_t last_error; /* see tc_server_statistics                                  */
+    _Atomic uint32_t state; /* enum tc_server_state; written under the lock; futex word */
+    _Atomic uint32_t open; /* connections now */
+    _Atomic int32_t last_error; /* see tc_server_statistics */
 
-    struct tc_lock lock; /* TC_RANK_SERVER; guards what follows                       */
-    struct tc_list conns; /* of tc_conn.node                                           */
-    size_t holds; /* connections, messages, listener, timer: what must end      */
-    uint32_t acks_missing; /* drain messages not yet run                                */
-    bool is_quiet; /* see the head                                              */
-    bool is_cancelling; /* the drain deadline has passed, or abort                   */
-    bool drain_is_armed; /* `drain` holds one of `holds`                              */
-    int64_t drain_at_ns; /* when patience ends                                        */
-    struct tc_waiter drain; /* of the drain deadline                                     */
+    struct tc_lock lock; /* TC_RANK_SERVER; guards what follows */
+    struct tc_list conns; /* of tc_conn.node */
+    size_t holds; /* connections, messages, listener, timer: what must end */
+    uint32_t acks_missing; /* drain messages not yet run */
+    bool is_quiet; /* see the head */
+    bool is_cancelling; /* the drain deadline has passed, or abort */
+    bool drain_is_armed; /* `drain` holds one of `holds` */
+    int64_t drain_at_ns; /* when patience ends */
+    struct tc_waiter drain; /* of the drain deadline */
     struct tc_deadline drain_deadline;
-    struct tc_list waiters; /* of fibers in tc_server_wait                               */
+    struct tc_list waiters; /* of fibers in tc_server_wait */
 
     struct tc_acceptor acceptor;
-    uint32_t deal_next; /* where the search for the least loaded begins; acceptor's   */
+    uint32_t deal_next; /* where the search for the least loaded begins; acceptor's */
 };
 
 /* A fiber in tc_server_wait. On its stack; in server->waiters, and touched, under the lock only. */
@@ -222,6 +222,10 @@ void tc__acceptor_close(struct tc_server *server, struct tc_worker *worker);
 /* ---- conn.c ------------------------------------------------------------------------------- */
 
 void tc__conn_construct(void *conn);
+
+/* Put a waiter into the read word of a slot that is not registered yet, before the first event can
+ * come; from now on anybody may claim it. */
+void tc__waiter_install(struct tc_pollfd *slot, struct tc_waiter *waiter);
 
 /* Take over an accepted descriptor. Owns: fd on 0 only   Returns 0, -ENOMEM, -ENOSPC, ... */
 TC_NODISCARD int tc__conn_open(struct tc_server *server, struct tc_worker *worker, int fd);

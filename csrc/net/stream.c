@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/assert.h"
+#include "base/chaos.h"
 #include "base/sys.h"
 #include "io/io.h"
 #include "sched/worker.h"
@@ -22,7 +23,7 @@ static int descriptor(const struct tc_stream *stream)
  * may have cleared, is found by this look, and a later one will latch again. */
 static TC_NOINLINE ssize_t recv_unlatched(struct tc_stream *stream, void *buf, size_t len)
 {
-    tc_store_relaxed(&stream->slot->latched, 0); /* relaxed: the next system call orders it */
+    tc_pollfd_unlatch(stream->slot);
     ssize_t n = tc_sys_recv(descriptor(stream), buf, len, 0);
     stream->try_read = n != -EAGAIN;
     return n;
@@ -32,6 +33,7 @@ static ssize_t plain_recv(struct tc_stream *stream, void *buf, size_t len, enum 
 {
     struct tc_pollfd *slot = stream->slot;
 
+    len = tc_chaos_prefix(len, 4); /* chaos: the rest comes late; here, see H2 */
     /* The edge is used up before the call, so that one which arrives during it is kept. */
     if (!tc_pollfd_consume(slot, TC_READ) && !stream->try_read) {
         *want = TC_READ;
@@ -170,9 +172,10 @@ bool tc_stream_has_input(struct tc_stream *stream)
 {
     char byte;
 
-    if (stream->try_read || tc_stream_buffered(stream) != 0) {
+    if (tc_stream_buffered(stream) != 0) {
         return true;
     }
+    /* Also if `try_read` is set: after a full-length read it only means that nobody has looked. */
     stream->try_read = tc_sys_recv(descriptor(stream), &byte, 1, MSG_PEEK) != -EAGAIN;
     return stream->try_read;
 }
@@ -244,9 +247,12 @@ static ssize_t copy_step(struct tc_stream *stream, int file_fd, off_t offset, si
                          enum tc_direction *want)
 {
     unsigned char *scratch = tc_io_scratch(tc_worker_current());
+
+    if (scratch == NULL) {
+        return -ENOMEM;
+    }
     ssize_t n =
         tc_sys_pread(file_fd, scratch, len < COPY_CHUNK_BYTES ? len : COPY_CHUNK_BYTES, offset);
-
     return n > 0 ? stream->ops->send(stream, scratch, (size_t)n, want) : n;
 }
 

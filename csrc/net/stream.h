@@ -118,7 +118,7 @@ static inline size_t tc_stream_buffered(const struct tc_stream *stream)
 }
 
 /* True if a receive would return something now: bytes, the end, or an error. One system call unless
- * that is known. The stream's owner only. */
+ * bytes are buffered. The stream's owner only. */
 bool tc_stream_has_input(struct tc_stream *stream);
 
 /* ---- with parking ------------------------------------------------------------------------- */

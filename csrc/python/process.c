@@ -285,7 +285,8 @@ static void servers_end_locked(struct exit_report *report)
     if (process.runtime != NULL) {
         int64_t least = tc_deadline_after_ns(EXIT_JOIN_NS);
 
-        (void)tc_runtime_stop(process.runtime, deadline > least ? deadline : least); /* likewise */
+        /* likewise */
+        TC_IGNORE(tc_runtime_stop(process.runtime, deadline > least ? deadline : least));
     }
 }
 

@@ -14,6 +14,7 @@ enum { BLOCKING_STACK_BYTES = 256 * 1024 };
 
 struct job {
     struct tc_link link;
+    struct tc_blocking *pool;
     int64_t (*fn)(void *arg);
     void *arg;
     int64_t result;
@@ -38,6 +39,8 @@ void tc_blocking_init(struct tc_blocking *pool)
     tc_list_init(&pool->all);
     tc_list_init(&pool->left);
     tc_atomic_init(&pool->threads, 0);
+    pool->wanted = 0;
+    pool->available = 0;
     pool->stopping = false;
 }
 
@@ -49,6 +52,8 @@ static struct job *next_job_locked(struct tc_blocking *pool, struct pool_thread 
     for (;;) {
         struct tc_link *link = tc_fifo_pop(&pool->jobs);
         if (link != NULL) {
+            pool->wanted--;
+            pool->available--;
             return tc_container_of(link, struct job, link);
         }
         if (pool->stopping || tc_clock_now_ns() >= deadline) {
@@ -83,7 +88,9 @@ static void *pool_thread_main(void *arg)
         tc_assert(claimed);
         tc_ready_from(NULL, waiter, 0); /* B1: the job is gone with the fiber's stack */
         tc_lock_acquire(&pool->lock);
+        pool->available++;
     }
+    pool->available--;
     tc_list_remove(&self->node);
     tc_list_push_back(&pool->left, &self->node);
     /* relaxed: written under the lock */
@@ -121,54 +128,56 @@ static int add_thread_locked(struct tc_blocking *pool)
         tc_mem_free(thread, sizeof *thread);
         return rc;
     }
+    pool->available++;
     tc_list_push_back(&pool->all, &thread->node);
     /* relaxed: written under the lock */
     tc_store_relaxed(&pool->threads, tc_load_relaxed(&pool->threads) + 1);
     return 0;
 }
 
-/* Wake an idle thread, or create one if there is none. Enters locked, returns locked. 0, or an
- * error if nobody will ever come for the queue. */
-static int provide_thread_locked(struct tc_blocking *pool)
+/* A job is about to be submitted: see that there is a thread for it. On the caller's own stack, since
+ * creating a thread is no work for the stack on which a commit happens to run. Enters locked, returns
+ * locked. 0, or an error if nobody would ever come for the queue. */
+static int announce_job_locked(struct tc_blocking *pool)
 {
-    reap_locked(pool);
-    struct tc_list *node = tc_list_pop_front(&pool->idle);
-    if (node != NULL) {
-        struct pool_thread *thread = tc_container_of(node, struct pool_thread, idle_node);
-        thread->is_idle = false;
-        tc_parker_unpark(&thread->parker);
-        return 0;
-    }
     uint32_t threads = tc_load_relaxed(&pool->threads); /* relaxed: written under the lock */
-    if (threads >= TC_BLOCKING_THREADS_MAX) {
+
+    reap_locked(pool);
+    pool->wanted++;
+    if (pool->wanted <= pool->available || threads >= TC_BLOCKING_THREADS_MAX) {
         return 0;
     }
     int rc = add_thread_locked(pool);
-    return threads == 0 ? rc : 0;
+    if (rc != 0 && threads == 0) {
+        pool->wanted--;
+        return rc;
+    }
+    return 0;
 }
 
 static bool commit_job(struct tc_waiter *waiter, uint64_t seq, void *arg)
 {
     struct job *job = arg;
-    struct tc_fiber *fiber = tc_container_of(waiter, struct tc_fiber, waiter);
-    struct tc_blocking *pool = &fiber->runtime->blocking;
+    struct tc_blocking *pool = job->pool;
 
     job->waiter = waiter;
     job->seq = seq;
     tc_lock_acquire(&pool->lock);
-    int rc = provide_thread_locked(pool);
-    if (rc == 0) {
-        tc_fifo_push(&pool->jobs, &job->link);
-    } else {
-        job->result = rc;
+    tc_fifo_push(&pool->jobs, &job->link);
+    struct tc_list *node = tc_list_pop_front(&pool->idle);
+    if (node != NULL) {
+        struct pool_thread *thread = tc_container_of(node, struct pool_thread, idle_node);
+        thread->is_idle = false;
+        tc_parker_unpark(&thread->parker);
     }
     tc_lock_release(&pool->lock);
-    return rc == 0;
+    return true;
 }
 
 int64_t tc_blocking_run(int64_t (*fn)(void *arg), void *arg)
 {
-    struct job job = {.fn = fn, .arg = arg, .result = 0};
+    struct tc_blocking *pool = &tc_fiber_current()->runtime->blocking;
+    struct job job = {.pool = pool, .fn = fn, .arg = arg, .result = 0};
     struct tc_park park = {
         .reason = TC_WAIT_BLOCKING,
         .object = NULL,
@@ -176,8 +185,15 @@ int64_t tc_blocking_run(int64_t (*fn)(void *arg), void *arg)
         .commit = commit_job,
         .arg = &job,
     };
+
+    tc_lock_acquire(&pool->lock);
+    int rc = announce_job_locked(pool);
+    tc_lock_release(&pool->lock);
+    if (rc != 0) {
+        return rc;
+    }
     tc_fiber_shield();
-    int rc = tc_fiber_park(&park);
+    rc = tc_fiber_park(&park);
     tc_fiber_unshield();
     tc_assert(rc == 0);
     return job.result;

@@ -32,6 +32,8 @@ struct tc_blocking {
     struct tc_list all;           /* threads that have not left                                 */
     struct tc_list left;          /* threads that have, still to be joined                      */
     _Atomic uint32_t threads;     /* length of `all`; written under the lock, read anywhere     */
+    uint32_t wanted;              /* jobs queued or announced                                   */
+    uint32_t available;           /* threads without a job, starting ones included              */
     bool stopping;                /* threads leave as soon as they see it                       */
 };
 

@@ -142,3 +142,27 @@ void tc_runtime_dump(struct tc_runtime *runtime, int fd)
     }
     tc_runtime_census(runtime, dump_fiber, &dump);
 }
+
+/* ---- panic ---------------------------------------------------------------------------------------- */
+
+void tc__runtime_describe_panic(int fd)
+{
+    struct tc_worker *worker = tc_worker_current();
+    char name[TC_FIBER_NAME_BYTES] = "";
+    char line[128];
+    uint64_t id = 0;
+
+    if (worker == NULL) {
+        return;
+    }
+    if (worker->current != NULL) {
+        id = tc_load_relaxed(&worker->current->id); /* relaxed: our own thread's */
+        tc__fiber_read_name(worker->current, name);
+    }
+    int length = worker->current != NULL
+                     ? snprintf(line, sizeof line, "tinycoro: on worker %u, in fiber %llu \"%s\"\n",
+                                worker->index, (unsigned long long)id, name)
+                     : snprintf(line, sizeof line, "tinycoro: on worker %u, between two fibers\n",
+                                worker->index);
+    write_line(fd, line, length);
+}

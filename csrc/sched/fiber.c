@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/chaos.h"
 #include "base/lock.h"
 #include "sched/idle.h"
 #include "sched/runtime_internal.h"
+#include "sched/thread.h"
 
 /* ---- per-fiber storage: the keys ---------------------------------------------------------------- */
 
@@ -227,6 +229,7 @@ void tc__fiber_finish(struct tc_worker *worker, struct tc_fiber *fiber)
         return;
     }
     bool claimed = tc_waiter_claim(joiner, seq);
+    tc_chaos_yield(8); /* chaos: the joiner's deadline or cancel comes while the word is LOCKED */
     tc_readiness_unlock(&fiber->done); /* the joiner may free the fiber from here on */
     if (claimed) {
         tc_ready_from(worker, joiner, 0);
@@ -236,6 +239,9 @@ void tc__fiber_finish(struct tc_worker *worker, struct tc_fiber *fiber)
 void tc_fiber_detach(struct tc_fiber *fiber)
 {
     if (!tc_readiness_park(&fiber->done, NULL, 0)) {
+        /* A look that acquires, which park's was not: the fiber's last steps are over. */
+        bool is_dead = tc_readiness_is_ready(&fiber->done);
+        tc_assert(is_dead);
         fiber_free(tc_worker_current(), fiber);
     }
 }
@@ -263,34 +269,20 @@ int tc__fiber_wait_readiness(struct tc_readiness *word, enum tc_wait_reason reas
     return rc;
 }
 
-int tc__thread_wait_readiness(struct tc_runtime *runtime, struct tc_readiness *word,
-                              int64_t deadline_ns)
+/* The same for a plain thread. */
+static int thread_wait_readiness(struct tc_readiness *word, const void *object, int64_t deadline_ns)
 {
-    struct tc_thread_waiter *record = tc_slab_alloc(&runtime->thread_waiters);
-    int rc = 0;
-
-    if (record == NULL) {
-        return -ENOMEM;
+    struct tc_park park = {
+        .reason = TC_WAIT_JOIN,
+        .object = object,
+        .deadline_ns = deadline_ns,
+        .commit = commit_to_readiness,
+        .arg = word,
+    };
+    int rc = tc_thread_park(&park);
+    if (rc != 0) {
+        tc_readiness_withdraw(word, word->waiter); /* as we left it: only the owner writes it */
     }
-    tc_parker_init(&record->parker);
-    record->waiter.kind = TC_WAITER_THREAD;
-    record->waiter.result = 0;
-    uint64_t seq = tc_waiter_core_begin(&record->waiter.word);
-    tc_waiter_core_arm(&record->waiter.word, seq);
-    if (tc_readiness_park(word, &record->waiter, seq)) {
-        rc = tc_parker_park(&record->parker, deadline_ns);
-        if (rc != 0 && !tc_waiter_claim(&record->waiter, seq)) {
-            /* A source claimed first: its wake-up is on the way and must be received. */
-            while (tc_parker_park(&record->parker, TC_NEVER) != 0) {
-            }
-            rc = 0;
-        }
-        tc_readiness_withdraw(word, &record->waiter);
-    } else {
-        bool claimed = tc_waiter_claim(&record->waiter, seq); /* nobody else knows of this wait */
-        tc_assert(claimed);
-    }
-    tc_slab_free(&runtime->thread_waiters, record);
     return rc;
 }
 
@@ -304,7 +296,7 @@ int tc_fiber_join(struct tc_fiber *fiber, int64_t deadline_ns)
             rc = tc__fiber_wait_readiness(&fiber->done, TC_WAIT_JOIN, fiber, deadline_ns);
             worker = tc_worker_current();
         } else {
-            rc = tc__thread_wait_readiness(fiber->runtime, &fiber->done, deadline_ns);
+            rc = thread_wait_readiness(&fiber->done, fiber, deadline_ns);
         }
         /* Looked at after success too: a wait that found the word READY has not acquired it. */
         if (!tc_readiness_is_ready(&fiber->done)) {
@@ -367,7 +359,9 @@ static void commit_park(struct tc_worker *worker, struct tc_fiber *fiber, void *
 
     tc_store_relaxed(&fiber->state, TC_FIBER_PARKED); /* relaxed: for the census */
     tc_waiter_core_arm(&fiber->waiter.word, seq);
+    tc_chaos_yield(8); /* chaos: the deadline, or the event, comes before the commit */
     bool is_waiting = park->commit(&fiber->waiter, seq, park->arg);
+    tc_chaos_yield(8); /* chaos: the fiber runs on, or ends, before the last step */
     tc_assert_debug(tc_lock_held_count() == 0);
     if (!is_waiting) {
         if (tc_waiter_claim(&fiber->waiter, seq)) {

@@ -87,52 +87,52 @@ enum tc_fiber_state {
 };
 
 enum {
-    TC_FIBER_NAME_BYTES = 24,  /* including the terminating NUL; longer names are cut          */
-    TC_FIBER_STORAGE_SLOTS = 4, /* per-fiber storage keys that cost no allocation              */
+    TC_FIBER_NAME_BYTES = 24,   /* including the terminating NUL; longer names are cut */
+    TC_FIBER_STORAGE_SLOTS = 4, /* per-fiber storage keys that cost no allocation */
 };
 
 struct tc_fiber {
     /* Hot: touched at every switch. Owner is the worker that runs it, or nobody while queued.  */
     struct tc_ctx ctx;
-    struct tc_waiter waiter;        /* see waiter.h; the word is shared, the rest is ours       */
-    struct tc_worker *worker;       /* written by the worker that resumes it; read by itself    */
-    struct tc_link link;            /* inject queue, stack wait list (F1)                       */
-    struct tc_stack stack;          /* .lo == NULL until the first run and after exit           */
-    struct tc_runtime *runtime;     /* set once at spawn                                        */
+    struct tc_waiter waiter;    /* see waiter.h; the word is shared, the rest is ours */
+    struct tc_worker *worker;   /* written by the worker that resumes it; read by itself */
+    struct tc_link link;        /* inject queue, stack wait list (F1) */
+    struct tc_stack stack;      /* .lo == NULL until the first run and after exit */
+    struct tc_runtime *runtime; /* set once at spawn */
     void (*entry)(void *arg);
     void *arg;
-    struct tc_readiness done;       /* READY once dead; join parks here, see fiber.c            */
+    struct tc_readiness done;   /* READY once dead; join parks here, see fiber.c */
 
-    /* Written by the owner with relaxed stores, read by the census at any time.                */
-    _Atomic uint8_t state; /* enum tc_fiber_state                                      */
-    _Atomic uint8_t reason; /* enum tc_wait_reason                                      */
-    uint8_t stack_class; /* enum tc_stack_class; set at spawn                        */
-    uint8_t shield; /* > 0: cancel is held back; owner only                     */
-    bool detached; /* spawned without a handle; set at spawn                   */
-    _Atomic uint32_t cancelled; /* 1 once cancelled; set by anyone, never cleared           */
-    _Atomic(const void *) object; /* what it waits for; only its address is ever used         */
-    _Atomic int64_t since_ns; /* the turn's clock sample when it parked                   */
-    _Atomic(const char *) site; /* "file:line" of the spawn                                 */
-    _Atomic uint64_t id; /* unique in the process, 0 in the slab                     */
-    /* The name's bytes, in words because the census may read while the fiber renames itself.   */
+    /* Written by the owner with relaxed stores, read by the census at any time. */
+    _Atomic uint8_t state; /* enum tc_fiber_state */
+    _Atomic uint8_t reason; /* enum tc_wait_reason */
+    uint8_t stack_class; /* enum tc_stack_class; set at spawn */
+    uint8_t shield; /* > 0: cancel is held back; owner only */
+    bool detached; /* spawned without a handle; set at spawn */
+    _Atomic uint32_t cancelled; /* 1 once cancelled; set by anyone, never cleared */
+    _Atomic(const void *) object; /* what it waits for; only its address is ever used */
+    _Atomic int64_t since_ns; /* the turn's clock sample when it parked */
+    _Atomic(const char *) site; /* "file:line" of the spawn */
+    _Atomic uint64_t id; /* unique in the process, 0 in the slab */
+    /* The name's bytes, in words because the census may read while the fiber renames itself. */
     _Atomic uint64_t name[TC_FIBER_NAME_BYTES / sizeof(uint64_t)];
-    int32_t failure; /* -ENOMEM when it never ran for want of a stack            */
-    void (*unrun)(void *arg); /* see tc_spawn_options; set at spawn                       */
-    void *storage[TC_FIBER_STORAGE_SLOTS]; /* by key; owner only                                */
+    int32_t failure; /* -ENOMEM when it never ran for want of a stack */
+    void (*unrun)(void *arg); /* see tc_spawn_options; set at spawn */
+    void *storage[TC_FIBER_STORAGE_SLOTS]; /* by key; owner only */
 };
 
 _Static_assert(sizeof(struct tc_fiber) <= 288 + TC_CTX_SANITIZER_BYTES,
                "a queued spawn must stay small");
 
 struct tc_spawn_options {
-    const char *name; /* NULL: "fiber"; copied                                    */
-    const char *site; /* NULL: unknown; must be a literal                         */
+    const char *name; /* NULL: "fiber"; copied */
+    const char *site; /* NULL: unknown; must be a literal */
     enum tc_stack_class stack_class;
-    bool detached; /* true: nobody joins it, *out is not written               */
+    bool detached; /* true: nobody joins it, *out is not written */
     void (*unrun)(void *arg); /* detached only, may be NULL: called in place of entry, with
-                                     * the same arg, if no stack could be had. Runs on a worker,
-                                     * maybe while another fiber is being switched away: it must
-                                     * not park and should only post a message                  */
+                               * the same arg, if no stack could be had. Runs on a worker,
+                               * maybe while another fiber is being switched away: it must
+                               * not park and should only post a message */
 };
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -198,8 +198,8 @@ const char *tc_wait_reason_name(enum tc_wait_reason reason);
 
 struct tc_park {
     enum tc_wait_reason reason;
-    const void *object; /* shown in dumps                                                     */
-    int64_t deadline_ns; /* TC_NEVER: none                                                      */
+    const void *object; /* shown in dumps */
+    int64_t deadline_ns; /* TC_NEVER: none */
     /* Runs on the next stack after the fiber was saved and its waiter armed. Publishes {waiter,
      * seq} to the sources and returns true; or returns false if what is waited for has already
      * happened: the fiber then resumes with result 0. After publishing it must not touch anything
@@ -216,13 +216,10 @@ struct tc_park {
  * caller then withdraws whatever the commit published. */
 TC_MAY_PARK TC_NODISCARD int tc_fiber_park(const struct tc_park *park);
 
-/* Park the running fiber, or block the calling plain thread, in a readiness word. On return the
- * word no longer refers to the caller. Returns as tc_fiber_park; for the thread 0, -ETIMEDOUT,
- * -EINTR, -ENOMEM. 0 means that the word was READY or the waiter was claimed with result 0. */
+/* Park the running fiber in a readiness word. On return the word no longer refers to it. Returns as
+ * tc_fiber_park; 0 means that the word was READY or the waiter was claimed with result 0. */
 TC_MAY_PARK TC_NODISCARD int tc__fiber_wait_readiness(struct tc_readiness *word,
                                                       enum tc_wait_reason reason,
                                                       const void *object, int64_t deadline_ns);
-TC_NODISCARD int tc__thread_wait_readiness(struct tc_runtime *runtime, struct tc_readiness *word,
-                                           int64_t deadline_ns);
 
 #endif

@@ -1,6 +1,7 @@
 #include "sched/idle.h"
 
 #include "base/assert.h"
+#include "base/chaos.h"
 #include "base/sys.h"
 #include "sched/runtime_internal.h"
 
@@ -79,7 +80,8 @@ void tc_worker_delivered(struct tc_worker *worker)
 static bool steal_from(struct tc_worker *worker, struct tc_worker *victim)
 {
     void *loot[16];
-    size_t count = tc_deque_steal(&victim->deque, loot, TC_ARRAY_LEN(loot));
+    /* chaos: others were faster */
+    size_t count = tc_chaos(4) ? 0 : tc_deque_steal(&victim->deque, loot, TC_ARRAY_LEN(loot));
 
     for (size_t i = 0; i < count; i++) {
         tc__worker_push(worker, loot[i]);
@@ -126,9 +128,17 @@ static bool doze_and_search(struct tc_worker *worker, bool doze)
             limit = next - tc_worker_clock(worker);
         }
         if (limit > 0) {
+            /* Announced, so that a message or a stop ends the doze; but not in the set of parked
+             * workers, since who submits relies on the searcher that we are. */
+            if (!tc_parker_core_begin(&worker->parker)) {
+                return true;
+            }
+            worker->dozing = true;
             worker->polled = true;
-            if (worker->driver->poll(worker, worker, limit) != 0 ||
-                tc_deque_len(&worker->deque) != 0) {
+            int events = worker->driver->poll(worker, worker, limit);
+            tc_worker_awake(worker);
+            if (events != 0 || tc_deque_len(&worker->deque) != 0 ||
+                !tc_inbox_is_empty(&worker->inbox)) {
                 return true;
             }
         }
@@ -225,6 +235,7 @@ static bool enter_park(struct tc_worker *worker)
     }
     worker->sentinel =
         tc_idle_park(&runtime->idle, worker->index, runtime->worker_count, worker->saw_activity);
+    tc_chaos_yield(4); /* chaos: a waker finds the count without the bit */
     /* seq_cst: the bit follows the count, so that a waker never uncounts what is not there. */
     tc_fetch_or_seq_cst(&runtime->parked[worker->index / 64], (uint64_t)1 << (worker->index % 64));
     tc_fence_seq_cst(); /* [idle-submit]: submissions made before a waker looked are seen below */
@@ -241,6 +252,11 @@ void tc_worker_awake(struct tc_worker *worker)
 {
     struct tc_runtime *runtime = worker->runtime;
 
+    if (worker->dozing) {
+        worker->dozing = false;
+        (void)tc_parker_core_end(&worker->parker);
+        return;
+    }
     if (!worker->parked) {
         return;
     }
@@ -253,6 +269,7 @@ void tc_worker_awake(struct tc_worker *worker)
         worker->offline = false;
         tc_ebr_online(worker->ebr);
     }
+    tc_chaos_yield(4); /* chaos: a waker picks a worker that is awake already */
     bool counted = take_parked(runtime, worker->index);
     (void)tc_idle_leave(&runtime->idle, worker->index, counted);
     /* Who took us out of the set gave us the searching token. */
@@ -280,6 +297,7 @@ static void park(struct tc_worker *worker)
     if (shortage && timeout > TC_SHORTAGE_NS) {
         timeout = TC_SHORTAGE_NS;
     }
+    tc_chaos_yield(4); /* chaos: the wake-up comes before the sleep */
     int events = worker->driver->poll(worker, worker, timeout);
     tc_worker_awake(worker);
     if (shortage && events == 0) {

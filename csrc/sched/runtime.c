@@ -42,14 +42,6 @@ static void construct_fiber(void *object)
     tc_atomic_init(&fiber->state, TC_FIBER_FREE);
 }
 
-static void construct_thread_waiter(void *object)
-{
-    struct tc_thread_waiter *record = object;
-
-    memset(record, 0, sizeof *record);
-    tc_waiter_core_init(&record->waiter.word);
-}
-
 static void fini_workers(struct tc_runtime *runtime, uint32_t count)
 {
     while (count > 0) {
@@ -73,8 +65,6 @@ static void init_queues(struct tc_runtime *runtime)
 {
     tc_slab_init(&runtime->fibers, "fibers", sizeof(struct tc_fiber), _Alignof(struct tc_fiber),
                  construct_fiber);
-    tc_slab_init(&runtime->thread_waiters, "thread waiters", sizeof(struct tc_thread_waiter),
-                 _Alignof(struct tc_thread_waiter), construct_thread_waiter);
     tc_blocking_init(&runtime->blocking);
     tc_lock_init(&runtime->shortage_lock, TC_RANK_FIBER);
     for (int class = 0; class < TC_STACK_CLASS_COUNT; class++) {
@@ -127,7 +117,6 @@ fini_stacks:
 fini_ebr:
     tc_ebr_fini(&runtime->ebr);
 free_workers:
-    tc_slab_fini(&runtime->thread_waiters);
     tc_slab_fini(&runtime->fibers);
     tc_mem_free(runtime->workers, count * sizeof(struct tc_worker));
 free_runtime:
@@ -159,7 +148,6 @@ void tc_runtime_free(struct tc_runtime *runtime)
     tc_slab_for_each(&runtime->fibers, reclaim_visit, runtime);
     tc_ebr_fini(&runtime->ebr);
     tc_stack_pool_fini(&runtime->stacks);
-    tc_slab_fini(&runtime->thread_waiters);
     tc_slab_fini(&runtime->fibers);
     tc_mem_free(runtime->workers, runtime->worker_count * sizeof(struct tc_worker));
     tc_mem_free(runtime, sizeof *runtime);
@@ -194,6 +182,7 @@ int tc_runtime_start(struct tc_runtime *runtime)
     /* Without the handler an overflow is an ordinary segmentation fault. */
     tc_overflow_set_describe(describe_fiber);
     TC_IGNORE(tc_overflow_install());
+    tc_store_relaxed(&tc_panic_hook, tc__runtime_describe_panic); /* relaxed: a function, no data */
     tc_store_relaxed(&runtime->state, TC_RUNTIME_RUNNING); /* relaxed: thread creation orders it */
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         struct tc_worker *worker = &runtime->workers[i];
@@ -338,23 +327,34 @@ void tc__runtime_stack_shortage(struct tc_worker *worker, struct tc_fiber *fiber
     tc_lock_release(&runtime->shortage_lock);
     if (!queue) {
         fail_fiber(worker, fiber);
+        return;
+    }
+    /* The stack that comes back may lie in the cache of a worker that sleeps without a time-out since
+     * before there was a shortage: from its next sleep on it looks every TC_SHORTAGE_NS. */
+    if (runtime->worker_count > 1) {
+        tc__idle_wake_all(runtime);
     }
 }
 
+/* One fiber of each class tries again: a class whose stacks do not come back must not keep another,
+ * whose stack this may be, from its turn. */
 void tc__runtime_stack_returned(struct tc_worker *worker)
 {
     struct tc_runtime *runtime = worker->runtime;
-    struct tc_link *link = NULL;
+    struct tc_link *link;
+    struct tc_fifo retries;
 
+    tc_fifo_init(&retries);
     tc_lock_acquire(&runtime->shortage_lock);
-    for (int class = 0; class < TC_STACK_CLASS_COUNT && link == NULL; class++) {
+    for (int class = 0; class < TC_STACK_CLASS_COUNT; class++) {
         link = tc_fifo_pop(&runtime->shortage[class]);
-    }
-    if (link != NULL) {
-        tc_fetch_sub_seq_cst(&runtime->shortage_count, 1);
+        if (link != NULL) {
+            tc_fifo_push(&retries, link);
+            tc_fetch_sub_seq_cst(&runtime->shortage_count, 1);
+        }
     }
     tc_lock_release(&runtime->shortage_lock);
-    if (link != NULL) {
+    while ((link = tc_fifo_pop(&retries)) != NULL) {
         tc__worker_push(worker, tc_container_of(link, struct tc_fiber, link));
     }
 }

@@ -17,39 +17,38 @@
 enum tc_runtime_state {
     TC_RUNTIME_CREATED,
     TC_RUNTIME_RUNNING,
-    TC_RUNTIME_STOPPING, /* fibers are being cancelled                                         */
-    TC_RUNTIME_LEAVING,  /* workers are leaving their loops                                    */
+    TC_RUNTIME_STOPPING, /* fibers are being cancelled */
+    TC_RUNTIME_LEAVING,  /* workers are leaving their loops */
     TC_RUNTIME_STOPPED,
 };
 
 struct tc_runtime {
-    const struct tc_driver *driver;  /* constant                                                */
-    struct tc_worker *workers;       /* owned array; constant between new and free              */
-    uint32_t worker_count;           /* constant                                                */
-    uint32_t max_fibers;             /* constant; 0: no limit                                   */
-    _Atomic uint32_t state;          /* enum tc_runtime_state; written by start and stop        */
+    const struct tc_driver *driver; /* constant */
+    struct tc_worker *workers;      /* owned array; constant between new and free */
+    uint32_t worker_count;          /* constant */
+    uint32_t max_fibers;            /* constant; 0: no limit */
+    _Atomic uint32_t state;         /* enum tc_runtime_state; written by start and stop */
 
     struct tc_ebr ebr;
     struct tc_slab fibers;
-    struct tc_slab thread_waiters;
     struct tc_stack_pool stacks;
     struct tc_blocking blocking;
 
     /* Fibers that found no stack at their first run, by class (DESIGN: they run when one returns). */
-    struct tc_lock shortage_lock;    /* TC_RANK_FIBER; guards `shortage`                        */
+    struct tc_lock shortage_lock;    /* TC_RANK_FIBER; guards `shortage` */
     struct tc_fifo shortage[TC_STACK_CLASS_COUNT];
-    _Atomic uint32_t shortage_count; /* written under the lock; a hint elsewhere                */
+    _Atomic uint32_t shortage_count; /* written under the lock; a hint elsewhere */
 
     struct tc_parker stop_parker;    /* stop() sleeps here while fibers remain                  */
 
     TC_ALIGNED(TC_CACHELINE) struct tc_idle_word idle;
     _Atomic uint64_t parked[TC_WORKERS_MAX / 64]; /* bit set: parked and not yet taken by a waker */
-    _Atomic uint64_t wakeups; /* statistics                                              */
+    _Atomic uint64_t wakeups; /* statistics */
 
     TC_ALIGNED(TC_CACHELINE) struct tc_injectq inject;
-    _Atomic uint64_t spawned_outside; /* fibers spawned by threads that are no workers          */
-    _Atomic uint64_t next_id_outside; /* their ids: multiples of worker_count + 1               */
-    _Atomic uint64_t live; /* counted only if max_fibers != 0                         */
+    _Atomic uint64_t spawned_outside; /* fibers spawned by threads that are no workers */
+    _Atomic uint64_t next_id_outside; /* their ids: multiples of worker_count + 1 */
+    _Atomic uint64_t live; /* counted only if max_fibers != 0 */
 };
 
 /* A fiber ended: let stop() look again, keep the count. */
@@ -58,7 +57,7 @@ void tc__runtime_fiber_ended(struct tc_runtime *runtime, struct tc_worker *worke
 /* `fiber` found no stack: queue it, or end it with -ENOMEM if no stack can ever return. */
 void tc__runtime_stack_shortage(struct tc_worker *worker, struct tc_fiber *fiber);
 
-/* A stack came back; let a waiting fiber have it. */
+/* A stack came back: let a waiting fiber of each class try again. */
 void tc__runtime_stack_returned(struct tc_worker *worker);
 
 /* The end of a fiber's life: wake the joiner, or free the struct if it is detached. */
@@ -73,6 +72,9 @@ static inline void tc__fiber_read_name(const struct tc_fiber *fiber, char out[TC
     }
     out[TC_FIBER_NAME_BYTES - 1] = '\0';
 }
+
+/* For tc_panic: which worker and fiber the calling thread runs. */
+void tc__runtime_describe_panic(int fd);
 
 /* The first frame on a new fiber's stack. */
 void tc__fiber_main(void *user, void *arg);

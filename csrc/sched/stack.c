@@ -106,8 +106,8 @@ struct tc_stack_carving tc__stack_carve_locked(struct tc_stack_pool *pool,
     return carving;
 }
 
-/* Make the guard of a fresh slot. Returns the slot word's TC_STACK_UNGUARDED bit: set if the kernel gave no
- * guard, for lack of page tables or mappings, and the canary must do. */
+/* Make the guard of a fresh slot. Returns the slot word's TC_STACK_UNGUARDED bit: set if the kernel
+ * gave no guard, for lack of page tables or mappings, and the canary must do. */
 uint32_t tc__stack_guard_slot(struct tc_stack_pool *pool, struct tc_stack_region *region,
                               uint32_t slot)
 {

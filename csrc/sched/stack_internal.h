@@ -23,13 +23,13 @@
     102 /* MADV_GUARD_INSTALL of Linux 6.13, newer than most system headers */
 
 enum {
-    TC_STACK_MAX_REGIONS = 16384, /* 1 TiB of stacks                                  */
+    TC_STACK_MAX_REGIONS = 16384, /* 1 TiB of stacks */
     TC_STACK_BATCH = TC_TEST_SMALL ? 2 : 32, /* stacks that move between a cache and the pool    */
     TC_STACK_CARVE = TC_TEST_SMALL ? 2 : 8, /* stacks carved at once: one guard syscall each    */
     TC_STACK_CACHE_MAX = 4 * TC_STACK_BATCH, /* per class                                        */
-    TC_STACK_TRIM_MAX = 128, /* madvise calls in one call of trim                */
+    TC_STACK_TRIM_MAX = 128, /* madvise calls in one call of trim */
     TC_STACK_MPROTECT_GUARDS = 16384,
-    TC_STACK_STAGGER_STEPS = 16, /* tops are staggered by 0..15 cache lines          */
+    TC_STACK_STAGGER_STEPS = 16, /* tops are staggered by 0..15 cache lines */
     TC_STACK_STAGGER_BYTES = 64,
 };
 
@@ -50,9 +50,9 @@ struct tc_stack_region {
     char *base;
     size_t bytes;
     struct tc_stack_geometry geometry;
-    uint32_t index; /* in pool->regions                                            */
+    uint32_t index; /* in pool->regions */
     uint32_t slots;
-    uint32_t carved; /* slots below were handed out once; under the pool's lock     */
+    uint32_t carved; /* slots below were handed out once; under the pool's lock */
     enum tc_stack_class class;
     _Atomic bool refuses_advice; /* the mapping cannot have guard advice (mlocked, say)         */
     _Atomic uintptr_t owners[]; /* one word a slot; who holds the slot writes it               */

@@ -8,8 +8,8 @@
  * INVARIANTS
  *  H1  The record is the thread's own from one wait to the next, and its sequence goes on (W4).
  *  H2  It ends with the thread. Therefore a wait is published only where tc_thread_park()'s caller
- *      takes it back under a lock before it returns: no source is left that could come later. (A
- *      timer may come later; a thread's deadline is its parker's.)
+ *      takes it back before it returns, under a lock or out of a readiness word: no source is left
+ *      that could come later. (A timer may come later; a thread's deadline is its parker's.)
  *
  *            tc_thread_park        -  never parks a fiber: a worker's thread must not call it
  */

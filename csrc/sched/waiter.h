@@ -9,7 +9,8 @@
  *
  * INVARIANTS
  *  W1  A waiter is type-stable memory: it is embedded in a fiber, a connection or a slab object,
- *      never on a stack, so a late source may always read its word.
+ *      never on a stack, so a late source may always read its word. (A thread's lives as long as
+ *      the thread: H2 in sched/thread.h.)
  *  W2  tc_ready() is called exactly once per claim, by the claimer.
  *  W3  `result` is written by the claimer between claim and tc_ready(), read by the waiter's owner
  *      after it was resumed; tc_ready() orders the two.
@@ -45,7 +46,7 @@ struct tc_waiter {
                                  * worker is the calling worker, NULL on other threads         */
 };
 
-/* A plain thread's waiter. Lives in the runtime's slab of thread records for one blocking call. */
+/* A plain thread's waiter: one per thread, see sched/thread.h. */
 struct tc_thread_waiter {
     struct tc_waiter waiter;
     struct tc_parker parker;

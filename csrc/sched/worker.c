@@ -1,13 +1,14 @@
 #include "sched/worker.h"
 
 #include "base/assert.h"
+#include "base/chaos.h"
 #include "base/clock.h"
 #include "base/sys.h"
 #include "sched/idle.h"
 #include "sched/overflow.h"
 #include "sched/runtime_internal.h"
 
-/* The library's only thread-local word. */
+/* The only thread-local word that is read on fibers. */
 static _Thread_local struct tc_worker *current_worker;
 
 TC_NOINLINE struct tc_worker *tc_worker_current(void)
@@ -37,9 +38,10 @@ void tc__worker_push(struct tc_worker *worker, struct tc_fiber *fiber)
 void tc__make_runnable(struct tc_worker *worker, struct tc_fiber *fiber)
 {
     tc_store_relaxed(&fiber->state, TC_FIBER_QUEUED); /* relaxed: for the census */
-    if (worker == NULL) {
+    if (worker == NULL || worker->runtime != fiber->runtime) {
         struct tc_runtime *runtime = fiber->runtime; /* once pushed, the fiber may be another's */
         tc_injectq_push(&runtime->inject, &fiber->link);
+        tc_chaos_yield(8); /* chaos: the fiber runs, and ends, before its submission is announced */
         tc__idle_submitted(runtime);
         return;
     }
@@ -154,6 +156,9 @@ static bool attach_stack(struct tc_worker *worker, struct tc_fiber *fiber)
 
 struct tc_fiber *tc__worker_take(struct tc_worker *worker)
 {
+    if (tc_chaos(16)) {
+        worker->budget = 0; /* chaos: the turn has had its time */
+    }
     while (worker->budget != 0) {
         if (--worker->clock_credit == 0 && turn_is_over(worker)) {
             worker->budget = 0;
@@ -355,6 +360,9 @@ void *tc__worker_main(void *arg)
     struct tc_worker *worker = arg;
 
     tc__worker_attach(worker);
+    tc_sys_thread_set_name("tinycoro");
+    /* The doze lasts 50 us; with the usual slack of as much again it would be twice that. */
+    TC_IGNORE(tc_sys_set_timer_slack(TC_NS_PER_US));
     while (!tc__runtime_is_leaving(worker->runtime)) {
         /* A turn that ended before its time has run dry: idling looks at everything that another
          * turn would look at, and asks the poller with the same call that sleeps in it. */
@@ -371,6 +379,7 @@ void *tc__worker_main(void *arg)
 void tc_worker_post(struct tc_worker *worker, struct tc_message *message)
 {
     if (tc_inbox_push(&worker->inbox, &message->link)) {
+        tc_chaos_yield(8); /* chaos: the message has run before the wake-up that is for it */
         tc__worker_unpark(worker);
     }
 }

@@ -123,6 +123,7 @@ struct tc_worker {
     uint64_t next_id;                  /* fiber ids: index + 1 + k × (workers + 1)              */
     bool searching;                    /* holds the token of idle_core.h                        */
     bool parked;                       /* between park and awake                                */
+    bool dozing;                       /* between the beginning of a doze and awake             */
     bool offline;                      /* towards the reclamation domain                        */
     bool unguarded;                    /* has left the idle state, and not looked after I2 yet  */
     bool saw_more;                     /* the searcher's victim had more than was taken         */
@@ -153,16 +154,10 @@ struct tc_worker {
 _Static_assert(offsetof(struct tc_worker, deque) % TC_CACHELINE == 0, "own cache line");
 _Static_assert(offsetof(struct tc_worker, inbox) % TC_CACHELINE == 0, "own cache line");
 
-/* The calling thread's worker, NULL on other threads. The library's one thread-local read: call it
+/* The calling thread's worker, NULL on other threads. The one thread-local read of a fiber: call it
  * once per public function and pass the result down; after a park it is stale.
  * Parks: never   Threads: any */
 struct tc_worker *tc_worker_current(void);
-
-/* Constant after creation. Parks: never   Threads: any */
-static inline struct tc_runtime *tc_worker_runtime(const struct tc_worker *worker)
-{
-    return worker->runtime;
-}
 
 /* The clock as sampled at the start of the turn: for records and lazy deadlines.
  * Parks: never   Threads: the worker */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from sources import CFile, library
+from sources import ROOT, CFile, library
 
 _WEAK_OPERATION = re.compile(
     r"\btc_(?:(?:load|store|exchange|cas|fetch_\w+?)_(?:relaxed|acquire|release|acq_rel)"
@@ -74,6 +74,13 @@ def test_every_tag_has_a_publishing_and_an_observing_site() -> None:
         if not any(_OBSERVES.search(text) for text in code):
             wrong.append(f"[{tag}] has no observing site among {where}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_tag_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "MEMORY_ORDER.md").read_text()
+    listed = set(re.findall(r"^\| ([a-z][a-z0-9]*(?:-[a-z0-9]+)+) \|", index, re.MULTILINE))
+    used = {tag for file in library() for text in file.comment_lines for tag in _TAG.findall(text)}
+    assert used == listed
 
 
 def test_atomics_are_used_through_the_named_wrappers() -> None:

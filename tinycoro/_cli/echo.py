@@ -114,8 +114,8 @@ def run(options: argparse.Namespace) -> int:
         )
         stop = _Stop(server)
         server.start()
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"tinycoro echo: {error}", file=sys.stderr)
+    except (MemoryError, OSError, RuntimeError, ValueError) as error:
+        print(f"tinycoro echo: {error or 'out of memory'}", file=sys.stderr)
         return _CANNOT_START
     started = time.monotonic()
     host, port = server.address

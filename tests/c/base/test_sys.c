@@ -1,5 +1,6 @@
 #include "base/sys.h"
 
+#include "base/chaos.h"
 #include "base/clock.h"
 #include "harness.h"
 

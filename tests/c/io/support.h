@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/chaos.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sys.h"

@@ -394,9 +394,15 @@ TC_TEST(test_stream_send_file_copies_up_to_the_end_of_the_file)
 
 /* ---- unix sockets ------------------------------------------------------------------------- */
 
+/* An abstract name that no other process uses. */
+static void own_unix_name(char *out, size_t size, const char *what)
+{
+    snprintf(out, size, "@tinycoro-test-%s-%d", what, (int)getpid());
+}
+
 static void unix_sockets(void *arg)
 {
-    static const char path[] = "@tinycoro-test-stream";
+    char path[64];
     char file[64];
     struct tc_listener listener;
     struct tc_listener other;
@@ -404,6 +410,7 @@ static void unix_sockets(void *arg)
     char bytes[8];
 
     (void)arg;
+    own_unix_name(path, sizeof path, "stream");
     TC_CHECK_EQ(tc_unix_listen(&listener, path, 0), 0);
     TC_CHECK_EQ(tc_unix_listen(&other, path, 0), -EADDRINUSE);
     TC_CHECK_EQ(tc_unix_connect(path, TC_NEVER, &pair.client), 0);
@@ -459,12 +466,13 @@ static void unix_full(void *arg)
     struct tc_fiber *fiber;
     struct acceptor acceptor = {.listener = &listener, .count = 6};
 
-    TC_CHECK_EQ(tc_unix_listen(&listener, "@tinycoro-test-full", 1), 0);
+    char path[64];
+
+    own_unix_name(path, sizeof path, "full");
+    TC_CHECK_EQ(tc_unix_listen(&listener, path, 1), 0);
     TC_CHECK_EQ(tc_fiber_spawn(arg, accept_later, &acceptor, NULL, &fiber), 0);
     for (int i = 0; i < 6; i++) {
-        TC_CHECK_EQ(tc_unix_connect("@tinycoro-test-full", tc_deadline_after_ns(SECONDS(5)),
-                                    &streams[i]),
-                    0);
+        TC_CHECK_EQ(tc_unix_connect(path, tc_deadline_after_ns(SECONDS(5)), &streams[i]), 0);
     }
     TC_CHECK_EQ(tc_fiber_join(fiber, TC_NEVER), 0);
     for (int i = 0; i < 6; i++) {

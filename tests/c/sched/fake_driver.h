@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/chaos.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sys.h"

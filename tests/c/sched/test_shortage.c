@@ -110,6 +110,40 @@ TC_TEST(test_shortage_with_stacks_outstanding_waits_for_one)
     tc_runtime_free(runtime);
 }
 
+/* No stack of the SMALL class ever comes back; that must not keep the LARGE ones from being used. */
+TC_TEST(test_shortage_of_one_class_does_not_starve_another)
+{
+    struct tc_runtime *runtime = fake_runtime(1);
+    struct tc_worker *worker = tc_runtime_worker(runtime, 0);
+    struct tc_spawn_options small = {.stack_class = TC_STACK_SMALL};
+    static struct holder holders[FIBERS];
+    struct tc_fiber *fibers[FIBERS];
+    struct tc_fiber *fiber;
+    bool flag = false;
+
+    for (int i = 0; i < FIBERS; i++) {
+        tc_readiness_init(&holders[i].word, false);
+        TC_CHECK_EQ(tc_fiber_spawn(runtime, hold_stack, &holders[i], &large, &fibers[i]), 0);
+        if (i == 0) {
+            fake_settle(worker); /* one region is mapped */
+            tc_fault_arm(TC_SYS_MMAP, 1, ENOMEM, UINT64_MAX);
+        }
+    }
+    TC_CHECK_EQ(tc_fiber_spawn(runtime, set_flag, &flag, &small, &fiber), 0);
+    fake_settle(worker);
+    for (int i = 0; i < FIBERS; i++) {
+        TC_CHECK(holders[i].ran);
+        fake_notify(&holders[i].word);
+        fake_settle(worker);
+        fake_join_dead(fibers[i]);
+    }
+    /* With the last stack the hope for another is gone. */
+    TC_CHECK_EQ(tc_fiber_join(fiber, TC_NEVER), -ENOMEM);
+    TC_CHECK(!flag);
+    tc_fault_disarm_all();
+    tc_runtime_free(runtime);
+}
+
 /* The stacks come back on one worker while fibers wait that another has queued, which sleeps. */
 TC_TEST(test_shortage_ends_when_other_workers_give_back)
 {
@@ -127,10 +161,14 @@ TC_TEST(test_shortage_ends_when_other_workers_give_back)
             tc_fault_arm(TC_SYS_MMAP, 1, ENOMEM, UINT64_MAX);
         }
     }
-    for (int i = 0; i < FIBERS; i++) {
+    /* The first keeps its stack to the end, so that one is always outstanding and nobody fails. */
+    for (int i = 1; i < FIBERS; i++) {
         fake_notify(&holders[i].word); /* READY even before it runs: then it does not wait */
     }
-    for (int i = 0; i < FIBERS; i++) {
+    for (int i = FIBERS - 1; i >= 0; i--) {
+        if (i == 0) {
+            fake_notify(&holders[0].word);
+        }
         TC_CHECK_EQ(tc_fiber_join(fibers[i], TC_NEVER), 0);
         TC_CHECK(holders[i].ran);
     }
