@@ -5,16 +5,33 @@ with tinycoro.EchoServer(port=8000) as server:
     server.wait()
 """
 
+from asyncio import CancelledError, InvalidStateError
+
 try:
     from ._core import (
         EchoServer,
+        Future,
+        Handle,
         RuntimeStatistics,
         ServerStatistics,
+        Task,
+        TimerHandle,
         TinycoroError,
+        all_tasks,
         configure,
+        create_task,
+        current_task,
+        ensure_future,
+        gather,
+        get_running_loop,
+        iscoroutine,
+        isfuture,
+        sleep,
         statistics,
     )
     from ._core import version as __version__
+    from .events import Loop, get_event_loop, new_event_loop, set_event_loop
+    from .runners import Runner, run
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
         raise
@@ -25,11 +42,32 @@ except ModuleNotFoundError as error:
     ) from None
 
 __all__ = [
+    "CancelledError",
     "EchoServer",
+    "Future",
+    "Handle",
+    "InvalidStateError",
+    "Loop",
+    "Runner",
     "RuntimeStatistics",
     "ServerStatistics",
+    "Task",
+    "TimerHandle",
     "TinycoroError",
     "__version__",
+    "all_tasks",
     "configure",
+    "create_task",
+    "current_task",
+    "ensure_future",
+    "gather",
+    "get_event_loop",
+    "get_running_loop",
+    "iscoroutine",
+    "isfuture",
+    "new_event_loop",
+    "run",
+    "set_event_loop",
+    "sleep",
     "statistics",
 ]

@@ -15,6 +15,7 @@
 #define TC_PYTHON_MODULE_H
 
 #include "python/compat.h"
+#include "python/loop_state.h"
 
 #include <stdbool.h>
 
@@ -23,6 +24,7 @@ struct tc_py_state {
     PyTypeObject *runtime_statistics_type; /* owned; a structseq                               */
     PyTypeObject *server_statistics_type; /* owned; a structseq                               */
     PyTypeObject *echo_server_type; /* owned                                            */
+    struct tc_py_loop_state loop;   /* loops, tasks, futures                           */
     bool is_the_module; /* this object holds the process's only place       */
 };
 

@@ -68,7 +68,8 @@ bool tc_py_native_ends_by(struct tc_server *server, int64_t deadline_ns);
  * Parks: never   Threads: detached */
 void tc_py_process_statistics(struct tc_runtime_statistics *out);
 
-/* Write the fibers of the runtime to a descriptor, for a process that seems to hang. Parks: never   Threads: detached */
+/* Write the fibers of the runtime to a descriptor, for a process that seems to hang.
+ * Parks: never   Threads: detached */
 void tc_py_process_dump(int fd);
 
 /* Set how many workers the runtime will have; 0: decide at the start.

@@ -1,0 +1,311 @@
+/* The core of futures: ending, callbacks, results, await. The Python methods are in
+ * future_type.c. */
+#include "python/future.h"
+
+#include "python/handle.h"
+#include "python/task.h"
+
+/* ---- making ----------------------------------------------------------------------------- */
+
+struct tc_py_loop *tc_py_future_loop_argument(PyObject *b_loop)
+{
+    struct tc_py_loop *running;
+
+    if (b_loop == NULL || b_loop == Py_None) {
+        return tc_py_loop_require();
+    }
+    running = tc_py_loop_running();
+    if (running != NULL && b_loop == (PyObject *)running) {
+        return running;
+    }
+    return tc_py_loop_cast(b_loop);
+}
+
+struct tc_py_future *tc_py_future_new(struct tc_py_loop *loop, PyTypeObject *type,
+                                      const struct tc_py_node_ops *ops)
+{
+    struct tc_py_future *future = (struct tc_py_future *)type->tp_alloc(type, 0);
+
+    if (future == NULL) {
+        return NULL;
+    }
+    future->node.ops = ops;
+    future->loop = (struct tc_py_loop *)Py_NewRef(loop);
+    return future;
+}
+
+bool tc_py_is_future(const struct tc_py_loop_state *state, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+
+    return type == state->task_type || type == state->future_type || type == state->gather_type ||
+           PyType_IsSubtype(type, state->future_type);
+}
+
+/* ---- callbacks -------------------------------------------------------------------------- */
+
+static int callbacks_append(struct tc_py_future *future, PyObject *b_entry)
+{
+    PyObject *list;
+
+    if (future->callbacks == NULL) {
+        future->callbacks = Py_NewRef(b_entry);
+        return 0;
+    }
+    if (PyList_CheckExact(future->callbacks)) {
+        return PyList_Append(future->callbacks, b_entry);
+    }
+    list = PyList_New(2);
+    if (list == NULL) {
+        return -1;
+    }
+    PyList_SET_ITEM(list, 0, future->callbacks);
+    PyList_SET_ITEM(list, 1, Py_NewRef(b_entry));
+    future->callbacks = list;
+    return 0;
+}
+
+int tc_py_future_add_node(struct tc_py_future *future, struct tc_py_node *node)
+{
+    return callbacks_append(future, (PyObject *)node);
+}
+
+int tc_py_future_add_callback(struct tc_py_future *future, PyObject *b_callable,
+                              PyObject *b_context)
+{
+    PyObject *entry = PyTuple_Pack(2, b_callable, b_context);
+    int result;
+
+    if (entry == NULL) {
+        return -1;
+    }
+    result = callbacks_append(future, entry);
+    Py_DECREF(entry);
+    return result;
+}
+
+void tc_py_future_remove_node(struct tc_py_future *future, struct tc_py_node *node)
+{
+    PyObject *callbacks = future->callbacks;
+
+    if (callbacks == (PyObject *)node) {
+        future->callbacks = NULL;
+        Py_DECREF(node);
+        return;
+    }
+    if (callbacks == NULL || !PyList_CheckExact(callbacks)) {
+        return;
+    }
+    for (Py_ssize_t i = PyList_GET_SIZE(callbacks) - 1; i >= 0; i--) {
+        if (PyList_GET_ITEM(callbacks, i) == (PyObject *)node &&
+            PySequence_DelItem(callbacks, i) < 0) {
+            PyErr_WriteUnraisable((PyObject *)future); /* only without memory */
+        }
+    }
+}
+
+/* Tell one entry of the callbacks. */
+static void notify(struct tc_py_future *future, PyObject *b_entry)
+{
+    if (!PyTuple_CheckExact(b_entry)) {
+        struct tc_py_node *node = (struct tc_py_node *)b_entry;
+
+        node->ops->future_done(node, future);
+        return;
+    }
+    if (tc_py_loop_call(future->loop, PyTuple_GET_ITEM(b_entry, 0), (PyObject *)future,
+                        PyTuple_GET_ITEM(b_entry, 1)) < 0) {
+        PyErr_WriteUnraisable(b_entry); /* no memory, or the loop was closed */
+    }
+}
+
+void tc_py_future_end(struct tc_py_future *future, uint32_t kind, PyObject *result)
+{
+    PyObject *callbacks = future->callbacks;
+
+    future->flags |= kind;
+    Py_XSETREF(future->result, result);
+    if (callbacks == NULL) {
+        return;
+    }
+    future->callbacks = NULL; /* FU1 */
+    if (PyList_CheckExact(callbacks)) {
+        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(callbacks); i++) {
+            notify(future, PyList_GET_ITEM(callbacks, i));
+        }
+    } else {
+        notify(future, callbacks);
+    }
+    Py_DECREF(callbacks);
+}
+
+/* ---- results ---------------------------------------------------------------------------- */
+
+PyObject *tc_py_future_cancelled_error(struct tc_py_future *future)
+{
+    PyObject *type = future->loop->state->cancelled_error;
+    PyObject *message = future->result;
+
+    if (message == NULL || message == Py_None) {
+        return PyObject_CallNoArgs(type);
+    }
+    if (PyObject_TypeCheck(message, (PyTypeObject *)type)) {
+        return Py_NewRef(message);
+    }
+    return PyObject_CallOneArg(type, message);
+}
+
+PyObject *tc_py_future_seen_exception(struct tc_py_future *future)
+{
+    future->flags &= ~(uint32_t)TC_PY_FUTURE_LOG;
+    return future->flags & TC_PY_FUTURE_FAILED ? future->result : NULL;
+}
+
+PyObject *tc_py_future_result(struct tc_py_future *future)
+{
+    PyObject *error;
+
+    if (tc_likely(future->flags & TC_PY_FUTURE_FINISHED)) {
+        return Py_NewRef(future->result);
+    }
+    if (future->flags & TC_PY_FUTURE_CANCELLED) {
+        error = tc_py_future_cancelled_error(future);
+    } else {
+        future->flags &= ~(uint32_t)TC_PY_FUTURE_LOG;
+        error = Py_NewRef(future->result);
+    }
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+    }
+    return NULL;
+}
+
+/* ---- await ------------------------------------------------------------------------------ */
+
+/* Suspend the running task until `future` is done. Returns what the coroutine yields. */
+static PyObject *suspend_in(struct tc_py_future *future)
+{
+    struct tc_py_task *task = tc_py_task_running();
+
+    if (task == NULL) {
+        /* Somebody else's driver, such as asyncio.Task: the protocol of asyncio. */
+        future->flags |= TC_PY_FUTURE_BLOCKING;
+        return Py_NewRef(future);
+    }
+    if (tc_unlikely(task->future.loop != future->loop)) {
+        return PyErr_Format(PyExc_RuntimeError,
+                            "Task %R got Future %R attached to a different loop", task, future);
+    }
+    if (tc_unlikely(&task->future == future)) {
+        return PyErr_Format(PyExc_RuntimeError, "Task cannot await on itself: %R", task);
+    }
+    if (tc_py_task_wait(task, (PyObject *)future) < 0) {
+        return NULL;
+    }
+    if (tc_py_future_add_node(future, &task->future.node) < 0) {
+        Py_CLEAR(task->waiting);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *tc_py_future_iternext(PyObject *self)
+{
+    struct tc_py_future *future = (struct tc_py_future *)self;
+    PyObject *result;
+
+    if (!tc_py_future_is_done(future)) {
+        return suspend_in(future);
+    }
+    result = tc_py_future_result(future);
+    return result == NULL ? NULL : tc_py_stop(future->loop, result);
+}
+
+PySendResult tc_py_future_send(PyObject *self, PyObject *b_value, PyObject **result)
+{
+    struct tc_py_future *future = (struct tc_py_future *)self;
+
+    (void)b_value; /* a task sends None; what anybody else sends has no meaning */
+    if (!tc_py_future_is_done(future)) {
+        *result = suspend_in(future);
+        return *result == NULL ? PYGEN_ERROR : PYGEN_NEXT;
+    }
+    *result = tc_py_future_result(future);
+    return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+/* ---- cancelling ------------------------------------------------------------------------- */
+
+int tc_py_future_cancel(struct tc_py_future *future, PyObject *b_message)
+{
+    future->flags &= ~(uint32_t)TC_PY_FUTURE_LOG;
+    if (tc_py_future_is_done(future)) {
+        return 0;
+    }
+    tc_py_future_end(future, TC_PY_FUTURE_CANCELLED, Py_XNewRef(b_message));
+    return 1;
+}
+
+static int future_cancel_wait(struct tc_py_node *self, struct tc_py_task *b_task,
+                              PyObject *b_message)
+{
+    struct tc_py_future *future = (struct tc_py_future *)self;
+
+    return tc_py_cancel_object(b_task->future.loop->state, (PyObject *)future, b_message);
+}
+
+/* A plain future never stands in the ready queue. */
+static int future_run(struct tc_py_node *self, struct tc_py_loop *loop)
+{
+    (void)self;
+    (void)loop;
+    return 0;
+}
+
+const struct tc_py_node_ops tc_py_future_ops = {
+    .run = future_run,
+    .future_done = NULL,
+    .cancel_wait = future_cancel_wait,
+};
+
+/* Call object.cancel(), with msg= if there is a message. */
+static int cancel_by_method(struct tc_py_loop_state *state, PyObject *b_object, PyObject *b_message)
+{
+    PyObject *method = PyObject_GetAttr(b_object, state->str_cancel);
+    PyObject *result = NULL;
+    int truth;
+
+    if (method == NULL) {
+        return -1;
+    }
+    if (b_message == NULL || b_message == Py_None) {
+        result = PyObject_CallNoArgs(method);
+    } else {
+        PyObject *names = PyTuple_Pack(1, state->str_msg);
+
+        if (names != NULL) {
+            result = PyObject_Vectorcall(method, &b_message, 0, names);
+            Py_DECREF(names);
+        }
+    }
+    Py_DECREF(method);
+    if (result == NULL) {
+        return -1;
+    }
+    truth = PyObject_IsTrue(result);
+    Py_DECREF(result);
+    return truth;
+}
+
+int tc_py_cancel_object(struct tc_py_loop_state *state, PyObject *b_object, PyObject *b_message)
+{
+    PyTypeObject *type = Py_TYPE(b_object);
+
+    if (type == state->task_type) {
+        return tc_py_task_cancel((struct tc_py_task *)b_object, b_message);
+    }
+    if (type == state->future_type) {
+        return tc_py_future_cancel((struct tc_py_future *)b_object, b_message);
+    }
+    return cancel_by_method(state, b_object, b_message);
+}

@@ -1,0 +1,107 @@
+/* python/future.h — a result that is not there yet, and those who wait for it.
+ *
+ * `callbacks` holds who waits, in order: NULL, one entry, or a list of entries. An entry is either a
+ * node (a task that awaits, a gather), told through node->ops->future_done, or a tuple (callable,
+ * context) from add_done_callback, called by way of the ready queue. The common future has one
+ * waiter, and costs no list.
+ *
+ * INVARIANTS
+ *  FU1  PENDING is left once; `callbacks` is NULL from then on.
+ *  FU2  `result`: NULL while PENDING; the result; the exception; or, CANCELLED, the CancelledError
+ *       that ended the task, else the message of cancel() or NULL.
+ *
+ * who may call what: the thread of the future's loop, attached, unless it says otherwise.
+ */
+#ifndef TC_PYTHON_FUTURE_H
+#define TC_PYTHON_FUTURE_H
+
+#include "python/loop.h"
+#include "python/operation.h"
+
+enum tc_py_future_flags {
+    TC_PY_FUTURE_FINISHED = 1 << 0,  /* one of these three, or none while pending              */
+    TC_PY_FUTURE_FAILED = 1 << 1,
+    TC_PY_FUTURE_CANCELLED = 1 << 2,
+    TC_PY_FUTURE_DONE = 7,           /* any of them                                             */
+    TC_PY_FUTURE_LOG = 1 << 3,       /* nobody has looked at the exception yet                  */
+    TC_PY_FUTURE_BLOCKING = 1 << 4,  /* _asyncio_future_blocking                                */
+    TC_PY_TASK_MUST_CANCEL = 1 << 5, /* raise CancelledError at the next step                   */
+    TC_PY_TASK_DEFERRED = 1 << 6,    /* that cancel came after a delivery that won              */
+    TC_PY_TASK_NAMED = 1 << 7,       /* the name is an object, not a number                     */
+    TC_PY_TASK_LISTED = 1 << 8,      /* in loop->tasks                                          */
+    TC_PY_TASK_STARTED = 1 << 9,
+    TC_PY_TASK_QUIET = 1 << 10,      /* not: "was destroyed but it is pending"                  */
+};
+
+struct tc_py_future {
+    struct tc_py_node node;
+    PyObject *weakrefs;
+    struct tc_py_loop *loop; /* owned                                                           */
+    PyObject *callbacks;     /* owned; see above                                                */
+    PyObject *result;        /* owned; FU2                                                      */
+    uint32_t flags;          /* enum tc_py_future_flags                                         */
+    uint32_t cancels;        /* of a task: cancel() calls less uncancel() calls                 */
+};
+
+static inline bool tc_py_future_is_done(const struct tc_py_future *future)
+{
+    return (future->flags & TC_PY_FUTURE_DONE) != 0;
+}
+
+/* A new pending future of exactly `type`, not yet tracked by the collector beyond its common part;
+ * NULL with an exception set. */
+struct tc_py_future *tc_py_future_new(struct tc_py_loop *loop, PyTypeObject *type,
+                                      const struct tc_py_node_ops *ops);
+
+/* Common part of the constructors: the loop argument, else the running loop. Borrowed, or NULL with
+ * an exception set. */
+struct tc_py_loop *tc_py_future_loop_argument(PyObject *b_loop);
+
+/* The node functions of plain futures. */
+extern const struct tc_py_node_ops tc_py_future_ops;
+
+/* True for instances of our Future and of classes derived from it. Threads: attached, any */
+bool tc_py_is_future(const struct tc_py_loop_state *state, PyObject *object);
+
+/* Leave PENDING. `kind` is one of the three done flags; takes the reference to `result`. */
+void tc_py_future_end(struct tc_py_future *future, uint32_t kind, PyObject *result);
+
+/* Let `node` know when the pending `future` is done. Returns 0, or -1 with MemoryError set. */
+int tc_py_future_add_node(struct tc_py_future *future, struct tc_py_node *node);
+
+/* The same for add_done_callback. Returns 0, or -1 with MemoryError set. */
+int tc_py_future_add_callback(struct tc_py_future *future, PyObject *b_callable,
+                              PyObject *b_context);
+
+/* Take `node` out of the callbacks. */
+void tc_py_future_remove_node(struct tc_py_future *future, struct tc_py_node *node);
+
+/* What await and result() give: a new reference, or NULL with the exception set. The future is
+ * done. */
+PyObject *tc_py_future_result(struct tc_py_future *future);
+
+/* The CancelledError of a cancelled future: a new reference, or NULL with an exception set. */
+PyObject *tc_py_future_cancelled_error(struct tc_py_future *future);
+
+/* The exception of a failed future, borrowed, marked as seen; NULL if it has none. */
+PyObject *tc_py_future_seen_exception(struct tc_py_future *future);
+
+/* Future.cancel() of a plain future. Returns 1, or 0 if it was done. */
+int tc_py_future_cancel(struct tc_py_future *future, PyObject *b_message);
+
+/* cancel() of any awaitable object: natively where the type is ours and does not override it.
+ * Returns 1, 0, or -1 with an exception set. */
+int tc_py_cancel_object(struct tc_py_loop_state *state, PyObject *b_object, PyObject *b_message);
+
+/* A repr by one of asyncio's functions, or a short one of our own on a foreign thread or in the child
+ * of a fork. Threads: attached, any   Returns a new reference or NULL. */
+PyObject *tc_py_future_repr_by(PyObject *self, PyObject *b_function);
+
+/* Parts of the types that derive from Future: collector hooks, finalizer, await. */
+int tc_py_future_traverse(PyObject *self, visitproc visit, void *arg);
+int tc_py_future_clear(PyObject *self);
+void tc_py_future_finalize(PyObject *self);
+PyObject *tc_py_future_iternext(PyObject *self);
+PySendResult tc_py_future_send(PyObject *self, PyObject *b_value, PyObject **result);
+
+#endif

@@ -1,0 +1,22 @@
+/* python/loop_calls.h — the methods of a loop that schedule callbacks; loop_type.c lists them.
+ *
+ * who may call what: attached threads, by way of Python. All but call_soon_threadsafe refuse a
+ * foreign thread themselves. Each returns a new reference, or NULL with an exception set.
+ */
+#ifndef TC_PYTHON_LOOP_CALLS_H
+#define TC_PYTHON_LOOP_CALLS_H
+
+#include "python/compat.h"
+
+/* LoopBase.call_soon, .call_soon_threadsafe, .call_later, .call_at and .time. */
+PyObject *tc_py_loop_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *names);
+PyObject *tc_py_loop_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                          PyObject *names);
+PyObject *tc_py_loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *names);
+PyObject *tc_py_loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *names);
+PyObject *tc_py_loop_time(PyObject *self, PyObject *ignored);
+
+#endif

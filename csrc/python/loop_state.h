@@ -1,0 +1,104 @@
+/* python/loop_state.h — the part of the module's state that loops, tasks and futures use.
+ *
+ * One list names every object, and struct, traverse and clear are made from it, so none can be
+ * forgotten. A loop keeps a pointer to this struct; whatever belongs to a loop finds it there, since
+ * types that can be subclassed do not lead to the module (python/module.h, M2).
+ *
+ * who may call what: attached threads.
+ */
+#ifndef TC_PYTHON_LOOP_STATE_H
+#define TC_PYTHON_LOOP_STATE_H
+
+#include "python/compat.h"
+
+#include "base/atomic.h"
+
+#include <stdint.h>
+
+/* type, name, what it is */
+#define TC_PY_LOOP_OBJECTS(X) \
+    X(PyTypeObject, loop_type) \
+    X(PyTypeObject, handle_type) \
+    X(PyTypeObject, timer_handle_type) \
+    X(PyTypeObject, future_type) \
+    X(PyTypeObject, task_type) \
+    X(PyTypeObject, gather_type) \
+    X(PyTypeObject, operation_type) \
+    X(PyTypeObject, sleep_type) \
+    X(PyTypeObject, yield_type) \
+    X(PyObject, cancelled_error)          /* asyncio's */ \
+    X(PyObject, invalid_state_error)      /* asyncio's */ \
+    X(PyObject, coroutine_abc)            /* collections.abc.Coroutine */ \
+    X(PyObject, set_running_loop)         /* asyncio's running loop of this thread */ \
+    X(PyObject, get_running_loop)         /* the same, or None */ \
+    X(PyObject, future_repr)              /* asyncio.base_futures */ \
+    X(PyObject, task_repr)                /* asyncio.base_tasks */ \
+    X(PyObject, task_get_stack) \
+    X(PyObject, task_print_stack) \
+    X(PyObject, format_callback)          /* asyncio.format_helpers */ \
+    X(PyObject, wrap_awaitable)           /* a coroutine around an awaitable */
+
+#define TC_PY_LOOP_STRINGS(X) \
+    X(_asyncio_future_blocking) \
+    X(_signal_received) \
+    X(add_done_callback) \
+    X(call_exception_handler) \
+    X(cancel) \
+    X(exception) \
+    X(future) \
+    X(get_loop) \
+    X(handle) \
+    X(message) \
+    X(msg) \
+    X(result) \
+    X(task) \
+    X(throw)
+
+enum { TC_PY_SPARE_YIELDS = TC_PY_FREE_THREADED ? 0 : 64 };
+
+struct tc_py_loop_state {
+#define TC_PY_FIELD(type, name) type *name;
+    TC_PY_LOOP_OBJECTS(TC_PY_FIELD)
+#undef TC_PY_FIELD
+#define TC_PY_FIELD(name) PyObject *str_##name;
+    TC_PY_LOOP_STRINGS(TC_PY_FIELD)
+#undef TC_PY_FIELD
+    /* Memory of sleep(0) objects for reuse. On builds without the GIL the array has no slot. */
+    PyObject *spare_yields[TC_PY_SPARE_YIELDS + 1];
+    int spare_yield_count;
+    _Atomic uint64_t task_names; /* the number of the last "Task-N"                              */
+};
+
+/* Create the loop's types and functions and add them to the module.
+ * Parks: never   Threads: attached   Returns 0, or -1 with an exception set. */
+int tc_py_add_loop(PyObject *module);
+
+/* The loop's part of the state of the module. Parks: never   Threads: attached */
+struct tc_py_loop_state *tc_py_loop_state_of(PyObject *module);
+
+/* The same, from a final type of this module; NULL while the interpreter goes.
+ * Parks: never   Threads: attached */
+struct tc_py_loop_state *tc_py_loop_state_of_type(PyTypeObject *type);
+
+/* The collector's two hooks, called from those of the module. Parks: never   Threads: attached */
+int tc_py_loop_state_traverse(struct tc_py_loop_state *state, visitproc visit, void *arg);
+void tc_py_loop_state_clear(struct tc_py_loop_state *state);
+
+/* Steps of tc_py_add_loop, one per file. Each returns 0, or -1 with an exception set. */
+int tc_py_add_loop_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_handle_types(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_future_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_task_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_gather(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_sleep(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_operation_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_task_functions(PyObject *module, struct tc_py_loop_state *state);
+
+/* Free the spare objects of sleep(0) (sleep.c). */
+void tc_py_sleep_free_spares(struct tc_py_loop_state *state);
+
+/* Create a type, store it, and add it to the module under its last name unless that begins with an
+ * underscore. Returns 0, or -1 with an exception set. */
+int tc_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base, PyTypeObject **out);
+
+#endif

@@ -1,0 +1,81 @@
+/* python/task.h — a coroutine that a loop drives.
+ *
+ * A task is a future whose result its coroutine produces. One step sends None into the coroutine and
+ * looks at how it came back:
+ *
+ *   returned, raised        the task is done
+ *   yielded None            `waiting` tells: an awaitable of ours has entered itself there; else it
+ *                           was a bare yield, and the task goes to the end of the ready queue
+ *   yielded an object with  somebody else's future: add_done_callback; `waiting` is that object
+ *     _asyncio_future_blocking
+ *   yielded anything else   RuntimeError is thrown into the coroutine at the next step
+ *
+ * INVARIANTS
+ *  TA1  A pending task is either running, or in the ready queue, or `waiting` is set and will make it
+ *       ready.
+ *  TA2  sizeof(struct tc_py_task) ≤ 136, on free-threaded builds ≤ 152.
+ *
+ * who may call what: the thread of the task's loop, attached.
+ */
+#ifndef TC_PYTHON_TASK_H
+#define TC_PYTHON_TASK_H
+
+#include "python/future.h"
+
+struct tc_py_task {
+    struct tc_py_future future;
+    struct tc_list all;      /* in loop->tasks while LISTED                                     */
+    PyObject *coro;          /* owned                                                           */
+    PyObject *context;       /* owned; a contextvars.Context                                    */
+    PyObject *waiting;       /* owned; what the coroutine waits for, or NULL                    */
+    PyObject *interrupt;     /* owned; with MUST_CANCEL the message of cancel(), or NULL; else an
+                              * exception to be thrown at the next step, or NULL                */
+    union {
+        PyObject *object;    /* owned, if NAMED                                                 */
+        uint64_t number;     /* of "Task-N", made into a string when somebody asks              */
+    } name;
+};
+
+_Static_assert(sizeof(struct tc_py_task) <= (TC_PY_FREE_THREADED ? 152 : 136), "TA2");
+
+/* Make a task and schedule its first step, or run that at once if `eager`. Name and context may be
+ * NULL. The caller has checked that `b_coro` is a coroutine. Returns a new reference, or NULL with
+ * an exception set. */
+struct tc_py_task *tc_py_task_new(struct tc_py_loop *loop, PyTypeObject *type, PyObject *b_coro,
+                                  PyObject *b_name, PyObject *b_context, bool eager);
+
+/* The second half of that, for a task object whose common part is made. */
+int tc_py_task_begin(struct tc_py_task *task, PyObject *b_coro, PyObject *b_name,
+                     PyObject *b_context, bool eager);
+
+/* True for what create_task accepts. Returns 1, 0, or -1 with an exception set. */
+int tc_py_is_coroutine(struct tc_py_loop_state *state, PyObject *object);
+
+/* Run one step (step.c). Returns 0, or -1 with KeyboardInterrupt or SystemExit set. */
+int tc_py_task_step(struct tc_py_task *task);
+
+/* Task.cancel(). Returns 1, 0, or -1 with an exception set. */
+int tc_py_task_cancel(struct tc_py_task *task, PyObject *b_message);
+
+/* Enter `b_awaitable` (a future, or an operation of ours) as what the running task waits for.
+ * Returns 0, or -1 with RuntimeError set: the task waits already. */
+int tc_py_task_wait(struct tc_py_task *task, PyObject *b_awaitable);
+
+/* Make a waiting task ready (O2). */
+static inline void tc_py_task_wake(struct tc_py_task *task)
+{
+    tc_py_loop_ready(task->future.loop, &task->future.node);
+}
+
+/* The coroutine of an argument of create_task, gather or run as a future: futures as they are,
+ * coroutines as new tasks. Returns a new reference, or NULL with an exception set. */
+PyObject *tc_py_ensure_future(struct tc_py_loop *loop, PyObject *b_object);
+
+/* create_task() with its Python arguments (coro, *, name, context, eager_start), through the task
+ * factory if there is one. A new reference or NULL. */
+PyObject *tc_py_create_task(struct tc_py_loop *loop, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *names);
+
+extern const struct tc_py_node_ops tc_py_task_ops;
+
+#endif

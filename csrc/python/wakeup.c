@@ -1,0 +1,105 @@
+/* Waits of a loop's operations that other threads end. */
+#include "python/wakeup.h"
+#include "python/loop.h"
+#include "python/operation.h"
+
+#include "base/slab.h"
+
+/* Type-stable memory must outlive every source that may still look at a record, and those know
+ * nothing of modules: hence one slab per process, never freed. */
+static struct tc_slab wakeup_slab;
+
+/* ---- the claim --------------------------------------------------------------------------- */
+
+/* The message has arrived, or is dropped because the loop is closed. */
+static void wakeup_deliver(struct tc_py_message *message, struct tc_py_loop *loop)
+{
+    struct tc_py_wakeup *wakeup = tc_container_of(message, struct tc_py_wakeup, message);
+    struct tc_py_operation *op = loop == NULL ? NULL : wakeup->operation;
+    void (*arrived)(struct tc_py_operation *, int) = wakeup->arrived;
+    int result = wakeup->waiter.result;
+
+    tc_slab_free(&wakeup_slab, wakeup);
+    if (op != NULL) {
+        arrived(op, result);
+    }
+}
+
+/* A source has claimed the waiter; any thread. The record belongs to its message from here on, and may
+ * be free before post() has woken the loop, so its reference to the mailbox becomes ours. */
+static void wakeup_claimed(struct tc_waiter *waiter, struct tc_worker *worker)
+{
+    struct tc_py_wakeup *wakeup = tc_container_of(waiter, struct tc_py_wakeup, waiter);
+    struct tc_py_mailbox *mailbox = wakeup->mailbox;
+    struct tc_py_loop *loop = tc_py_loop_running();
+
+    (void)worker;
+    if (loop != NULL && loop->mailbox == mailbox) {
+        wakeup_deliver(&wakeup->message, loop); /* a task of the same loop: no detour */
+    } else {
+        tc_py_mailbox_post(mailbox, &wakeup->message);
+    }
+    tc_py_mailbox_release(mailbox);
+}
+
+/* ---- the owner ---------------------------------------------------------------------------- */
+
+static void wakeup_construct(void *object)
+{
+    struct tc_py_wakeup *wakeup = object;
+
+    tc_waiter_core_init(&wakeup->waiter.word);
+    wakeup->waiter.kind = TC_WAITER_CALLBACK;
+    wakeup->waiter.callback = wakeup_claimed;
+    wakeup->message.deliver = wakeup_deliver;
+}
+
+void tc_py_wakeup_setup(void)
+{
+    void *first;
+
+    if (wakeup_slab.name != NULL) {
+        return;
+    }
+    tc_slab_init(&wakeup_slab, "python wakeups", sizeof(struct tc_py_wakeup),
+                 _Alignof(struct tc_py_wakeup), wakeup_construct);
+    /* The first chunk now, so that the books of a program balance from its first wait on. */
+    first = tc_slab_alloc(&wakeup_slab);
+    if (first != NULL) {
+        tc_slab_free(&wakeup_slab, first);
+    }
+}
+
+struct tc_py_wakeup *tc_py_wakeup_new(struct tc_py_loop *loop, struct tc_py_operation *op,
+                                      void (*arrived)(struct tc_py_operation *op, int result))
+{
+    struct tc_py_wakeup *wakeup = tc_slab_alloc(&wakeup_slab);
+
+    if (wakeup == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    tc_py_mailbox_acquire(loop->mailbox);
+    wakeup->mailbox = loop->mailbox;
+    wakeup->operation = op;
+    wakeup->arrived = arrived;
+    wakeup->waiter.result = 0;
+    wakeup->seq = tc_waiter_core_begin(&wakeup->waiter.word);
+    tc_waiter_core_arm(&wakeup->waiter.word, wakeup->seq);
+    return wakeup;
+}
+
+bool tc_py_wakeup_cancel(struct tc_py_wakeup *wakeup, bool forget)
+{
+    if (tc_waiter_claim(&wakeup->waiter, wakeup->seq)) {
+        struct tc_py_mailbox *mailbox = wakeup->mailbox;
+
+        tc_slab_free(&wakeup_slab, wakeup);
+        tc_py_mailbox_release(mailbox);
+        return true;
+    }
+    if (forget) {
+        wakeup->operation = NULL;
+    }
+    return false;
+}

@@ -1,0 +1,209 @@
+"""Future: asyncio's interface, callbacks, subclasses."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+import tinycoro
+from both import Lib, same_on_both
+from tinycoro import Future, InvalidStateError
+
+
+@same_on_both
+async def test_states_and_what_they_refuse(lib: Lib, log: list[object]) -> None:
+    loop = lib.get_running_loop()
+    future = loop.create_future()
+    for method in (future.result, future.exception):
+        try:
+            method()
+        except lib.InvalidStateError as error:
+            log.append(str(error))
+    log.append((future.done(), future.cancelled()))
+    future.set_result(3)
+    log.append((future.done(), future.cancelled(), future.result(), future.exception()))
+    log.append(future.cancel())
+    for method, value in ((future.set_result, 1), (future.set_exception, KeyError())):
+        try:
+            method(value)
+        except lib.InvalidStateError as error:
+            log.append(str(error).startswith("invalid state"))
+
+
+@same_on_both
+async def test_exceptions_may_be_classes_but_nothing_else(lib: Lib, log: list[object]) -> None:
+    loop = lib.get_running_loop()
+    future = loop.create_future()
+    future.set_exception(KeyError)
+    log.append(repr(future.exception()))
+    for wrong in (1, "text", int):
+        try:
+            loop.create_future().set_exception(wrong)
+        except TypeError as error:
+            log.append(type(error).__name__)
+
+
+@same_on_both
+async def test_callbacks_run_in_order_and_can_be_removed(lib: Lib, log: list[object]) -> None:
+    loop = lib.get_running_loop()
+    future = loop.create_future()
+
+    def callback(future: object) -> None:
+        log.append("once")
+
+    for name in "abc":
+        future.add_done_callback(lambda f, name=name: log.append((name, f.result())))
+    future.add_done_callback(callback)
+    future.add_done_callback(callback)
+    log.append(future.remove_done_callback(callback))
+    log.append(future.remove_done_callback(callback))
+    future.set_result(1)
+    log.append("callbacks are not called at once")
+    await lib.sleep(0)
+    future.add_done_callback(lambda f: log.append("late"))
+    await lib.sleep(0)
+
+
+@same_on_both
+async def test_several_tasks_wait_for_one_future(lib: Lib, log: list[object]) -> None:
+    future = lib.get_running_loop().create_future()
+
+    async def waiter(name: int) -> None:
+        log.append((name, await future))
+
+    tasks = [lib.create_task(waiter(name)) for name in range(5)]
+    await lib.sleep(0)
+    tasks[2].cancel()
+    await lib.sleep(0)
+    if not future.done():
+        future.set_result("value")
+    log.append(await lib.gather(*tasks, return_exceptions=True) == [])
+    log.append([task.cancelled() for task in tasks])
+
+
+@same_on_both
+async def test_cancelling_a_future_cancels_who_waits(lib: Lib, log: list[object]) -> None:
+    future = lib.get_running_loop().create_future()
+
+    async def waiter() -> None:
+        await future
+
+    task = lib.create_task(waiter())
+    await lib.sleep(0)
+    log.append(future.cancel("why"))
+    log.append(future.cancel("again"))
+    try:
+        await task
+    except lib.CancelledError as error:
+        log.append(error.args)
+    log.append((task.cancelled(), future.cancelled()))
+
+
+def test_subclasses_behave_and_may_be_awaited() -> None:
+    class Special(Future[int]):
+        def __init__(self, label: str) -> None:
+            self.label = label
+
+        def __new__(cls, label: str) -> Special:
+            return super().__new__(cls)
+
+    async def main() -> None:
+        future = Special("label")
+        assert future.label == "label"
+        tinycoro.get_running_loop().call_soon(future.set_result, 4)
+        assert await future == 4
+        assert weakref.ref(future)() is future
+
+    tinycoro.run(main())
+
+
+def test_a_subclass_with_its_own_cancel_is_asked() -> None:
+    class Stubborn(Future[None]):
+        def cancel(self, msg: object = None) -> bool:
+            asked.append(msg)
+            return super().cancel(msg)
+
+    asked: list[object] = []
+
+    async def main() -> None:
+        future = Stubborn()
+
+        async def waiter() -> None:
+            await future
+
+        task = tinycoro.create_task(waiter())
+        await tinycoro.sleep(0)
+        task.cancel("message")
+        with pytest.raises(tinycoro.CancelledError):
+            await task
+
+    tinycoro.run(main())
+    assert asked == ["message"]
+
+
+def test_futures_need_a_loop() -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        Future()
+    with pytest.raises(TypeError, match=r"tinycoro\.Loop"):
+        Future(loop=object())  # type: ignore[arg-type]
+
+
+def test_a_future_of_another_loop_is_refused() -> None:
+    other = tinycoro.new_event_loop()
+    future = other.create_future()
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="attached to a different loop"):
+            await future
+
+    tinycoro.run(main())
+    other.close()
+
+
+def test_isfuture_and_ensure_future() -> None:
+    async def main() -> None:
+        future = tinycoro.get_running_loop().create_future()
+        assert tinycoro.isfuture(future)
+        assert not tinycoro.isfuture(5)
+        assert tinycoro.ensure_future(future) is future
+
+        class Awaitable:
+            def __await__(self) -> Generator[Any, None, str]:
+                yield from tinycoro.sleep(0).__await__()
+                return "awaited"
+
+        assert await tinycoro.ensure_future(Awaitable()) == "awaited"
+        with pytest.raises(TypeError):
+            tinycoro.ensure_future(5)  # type: ignore[arg-type]
+        future.cancel()
+
+    tinycoro.run(main())
+
+
+def test_an_ended_future_lets_go_of_its_callbacks() -> None:
+    class Marker:
+        def __call__(self, future: object) -> None:
+            pass
+
+    async def main() -> None:
+        marker = Marker()
+        reference = weakref.ref(marker)
+        future = tinycoro.get_running_loop().create_future()
+        future.add_done_callback(marker)
+        del marker
+        future.set_result(None)
+        await tinycoro.sleep(0)
+        gc.collect()
+        assert reference() is None
+
+    tinycoro.run(main())
+
+
+def test_the_error_classes_are_asyncios() -> None:
+    assert tinycoro.CancelledError is asyncio.CancelledError
+    assert InvalidStateError is asyncio.InvalidStateError

@@ -1,0 +1,361 @@
+"""Event loops: asyncio's interface over the loop in C.
+
+What runs once per program or per signal is here; what runs per callback or per task is in C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import logging
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, cast
+from warnings import warn
+
+from . import _core
+from ._core import Future, Task, ensure_future, get_running_loop
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+_Context = dict[str, Any]
+_ExceptionHandler = Callable[["Loop", _Context], object]
+
+logger = logging.getLogger("tinycoro")
+
+
+class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # our own handles
+    """The event loop of one thread, and asyncio's running loop while it runs.
+
+    Thread-safety: only `call_soon_threadsafe` may be called from another thread than the one that
+    runs the loop; other methods raise RuntimeError there.
+    """
+
+    def __init__(self) -> None:
+        self._exception_handler: _ExceptionHandler | None = None
+        self._signal_handlers: dict[int, Callable[[], object]] = {}
+        self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
+        self._asyncgens_are_shut_down = False
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running() else "closed" if self.is_closed() else "stopped"
+        return f"<{type(self).__name__} {state}>"
+
+    def __del__(self) -> None:
+        if not self.is_closed():
+            warn(f"unclosed event loop {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+    # ---- running --------------------------------------------------------------------------------
+
+    def run_forever(self) -> None:
+        """Run until `stop()`. Blocks: yes. Raises: RuntimeError if a loop runs in this thread."""
+        with self._surroundings():
+            self._run()
+
+    def run_until_complete(self, future: Generator[Any, None, _T] | Awaitable[_T]) -> _T:
+        """Run until `future`, or the task made of it, is done; return its result. Blocks: yes."""
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        if self.is_running():
+            raise RuntimeError("This event loop is already running")
+        is_ours = not _core.isfuture(future)
+        main = ensure_future(cast(Awaitable[_T], future), loop=self)
+        if isinstance(main, Task) and is_ours:
+            main._log_destroy_pending = False  # an exception tells it already
+        main.add_done_callback(_stop_loop)
+        try:
+            self.run_forever()
+        except BaseException:
+            if is_ours and main.done() and not main.cancelled():
+                main.exception()  # it is what was raised, or is told by what was
+            raise
+        finally:
+            main.remove_done_callback(_stop_loop)
+        if not main.done():
+            raise RuntimeError("Event loop stopped before Future completed.")
+        return main.result()
+
+    def close(self) -> None:
+        """Drop what waits and give the descriptors back. Raises: RuntimeError while it runs."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        for number in tuple(self._signal_handlers):
+            self.remove_signal_handler(number)
+        self._close()
+
+    @contextmanager
+    def _surroundings(self) -> Generator[None, None, None]:
+        """Async generators and signals belong to the loop while it runs."""
+        hooks = sys.get_asyncgen_hooks()
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        fd = -1
+        if is_main_thread and not self.is_closed():
+            fd = signal.set_wakeup_fd(self._signal_fd(), warn_on_full_buffer=False)
+        sys.set_asyncgen_hooks(self._asyncgen_firstiter, self._asyncgen_finalizer)
+        try:
+            yield
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            if is_main_thread and not self.is_closed():
+                signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+    # ---- async generators -----------------------------------------------------------------------
+
+    def _asyncgen_firstiter(self, agen: AsyncGenerator[Any, Any]) -> None:
+        if self._asyncgens_are_shut_down:
+            warn(
+                f"asynchronous generator {agen!r} was scheduled after "
+                "loop.shutdown_asyncgens() call",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+        self._asyncgens.add(agen)
+
+    def _asyncgen_finalizer(self, agen: AsyncGenerator[Any, Any]) -> None:
+        # On any thread: the collector runs where it likes.
+        self._asyncgens.discard(agen)
+        if not self.is_closed():
+            self.call_soon_threadsafe(self._close_asyncgen, agen)
+
+    def _close_asyncgen(self, agen: AsyncGenerator[Any, Any]) -> None:
+        self.create_task(_aclose(agen))
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close every asynchronous generator that is still open; `run()` does this at the end."""
+        self._asyncgens_are_shut_down = True
+        closing = list(self._asyncgens)
+        if not closing:
+            return
+        self._asyncgens.clear()
+        results = await _core.gather(*[_aclose(agen) for agen in closing], return_exceptions=True)
+        for result, agen in zip(results, closing, strict=True):
+            if isinstance(result, Exception):
+                self.call_exception_handler(
+                    {
+                        "message": "an error occurred during closing of asynchronous generator "
+                        f"{agen!r}",
+                        "exception": result,
+                        "asyncgen": agen,
+                    }
+                )
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Return at once: the loop has no executor that would have to be waited for."""
+
+    # ---- exceptions -----------------------------------------------------------------------------
+
+    def set_exception_handler(self, handler: _ExceptionHandler | None) -> None:
+        """Have `handler(loop, context)` called instead of the default; None: the default."""
+        if handler is not None and not callable(handler):
+            raise TypeError(f"A callable object or None is expected, got {handler!r}")
+        self._exception_handler = handler
+
+    def get_exception_handler(  # type: ignore[override]
+        self,
+    ) -> _ExceptionHandler | None:
+        """Return the handler, or None for the default."""
+        return self._exception_handler
+
+    def default_exception_handler(self, context: _Context) -> None:
+        """Log `context` to the logger "tinycoro"."""
+        message = context.get("message") or "Unhandled exception in event loop"
+        exception = context.get("exception")
+        lines = [message]
+        lines += [
+            f"{key}: {context[key]!r}"
+            for key in sorted(context)
+            if key not in {"message", "exception"}
+        ]
+        logger.error("\n".join(lines), exc_info=exception if exception is not None else False)
+
+    def call_exception_handler(self, context: _Context) -> None:
+        """Tell of an exception that nobody else can be told of."""
+        if self._exception_handler is None:
+            try:
+                self.default_exception_handler(context)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                logger.error("Exception in default exception handler", exc_info=True)
+            return
+        try:
+            self._exception_handler(self, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            try:
+                self.default_exception_handler(
+                    {
+                        "message": "Unhandled error in exception handler",
+                        "exception": error,
+                        "context": context,
+                    }
+                )
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                logger.error(
+                    "Exception in default exception handler while handling an unexpected error "
+                    "in custom exception handler",
+                    exc_info=True,
+                )
+
+    # ---- signals --------------------------------------------------------------------------------
+
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
+        """Have `callback(*args)` called by the loop whenever signal `sig` arrives.
+
+        Raises: ValueError for a signal that does not exist or outside the main thread;
+        RuntimeError for one that cannot be caught.
+        """
+        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        _check_signal(sig)
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        try:
+            signal.set_wakeup_fd(self._signal_fd(), warn_on_full_buffer=False)
+        except ValueError as error:
+            raise RuntimeError(str(error)) from None
+        try:
+            # A handler of Python's own makes the interpreter write to the wake-up descriptor.
+            signal.signal(sig, _ignore_signal)
+            signal.siginterrupt(sig, False)
+        except OSError as error:
+            if not self._signal_handlers and not self.is_running():
+                signal.set_wakeup_fd(-1)
+            raise RuntimeError(f"sig {sig} cannot be caught") from error
+        self._signal_handlers[sig] = functools.partial(
+            self.call_soon, callback, *args, context=contextvars.copy_context()
+        )
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Restore the default action of `sig`; return whether there was a handler."""
+        _check_signal(sig)
+        if self._signal_handlers.pop(sig, None) is None:
+            return False
+        signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
+        if not self._signal_handlers and not self.is_running():
+            signal.set_wakeup_fd(-1)
+        return True
+
+    def _signal_received(self, number: int) -> None:
+        """Called by the C loop with each number from the wake-up descriptor."""
+        schedule = self._signal_handlers.get(number)
+        if schedule is not None:
+            schedule()
+
+    # ---- debug and what comes later -------------------------------------------------------------
+
+    def get_debug(self) -> bool:
+        """Return False: there is no debug mode yet."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Accept False. Raises: NotImplementedError for True."""
+        if enabled:
+            raise NotImplementedError("debug mode comes with the facade's first part")
+
+    def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
+        """Raise NotImplementedError; use concurrent.futures and call_soon_threadsafe."""
+        raise NotImplementedError(
+            "run_in_executor comes with the facade's first part; until then submit to a "
+            "concurrent.futures executor and use call_soon_threadsafe"
+        )
+
+    def set_default_executor(self, executor: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("set_default_executor comes with the facade's first part")
+
+    def add_reader(self, fd: object, callback: object, *args: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("add_reader comes with the facade's second part")
+
+    def remove_reader(self, fd: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("remove_reader comes with the facade's second part")
+
+    def add_writer(self, fd: object, callback: object, *args: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("add_writer comes with the facade's second part")
+
+    def remove_writer(self, fd: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError("remove_writer comes with the facade's second part")
+
+
+async def _aclose(agen: AsyncGenerator[Any, Any]) -> None:
+    await agen.aclose()
+
+
+def _stop_loop(future: Future[Any]) -> None:
+    if not future.cancelled() and isinstance(future._exception, (SystemExit, KeyboardInterrupt)):
+        return  # the loop is on its way out, and must not be stopped in its next run
+    future.get_loop().stop()
+
+
+def _ignore_signal(number: int, frame: object) -> None:
+    """The handler that Python sees: the loop is told by the wake-up descriptor."""
+
+
+def _check_signal(sig: object) -> None:
+    if not isinstance(sig, int):
+        raise TypeError(f"sig must be an int, not {sig!r}")
+    if sig not in signal.valid_signals():
+        raise ValueError(f"invalid signal number {sig}")
+
+
+# ---- the loop of a thread ------------------------------------------------------------------------
+
+
+class _ThreadLoop(threading.local):
+    loop: asyncio.AbstractEventLoop | None = None
+
+
+_thread_loop = _ThreadLoop()
+
+
+def new_event_loop() -> Loop:
+    """Return a new loop; close it when it is no longer needed."""
+    return Loop()  # type: ignore[abstract]  # transports raise NotImplementedError by inheritance
+
+
+def set_event_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Make `loop` what `get_event_loop()` returns in this thread while no loop runs."""
+    if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
+        raise TypeError(
+            f"loop must be an instance of AbstractEventLoop or None, not '{type(loop).__name__}'"
+        )
+    _thread_loop.loop = loop
+
+
+def get_event_loop() -> asyncio.AbstractEventLoop:
+    """Return the running loop, else the one given to `set_event_loop()`.
+
+    Raises: RuntimeError if there is neither.
+    """
+    running = _core._get_running_loop()
+    loop = running if running is not None else _thread_loop.loop
+    if loop is None:
+        raise RuntimeError(
+            f"There is no current event loop in thread {threading.current_thread().name!r}."
+        )
+    return loop
+
+
+__all__ = [
+    "Loop",
+    "get_event_loop",
+    "get_running_loop",
+    "new_event_loop",
+    "set_event_loop",
+]
