@@ -26,6 +26,9 @@
  * holds it: nothing tells the keeper when the fiber lets go. */
 #define IDLE_RECHECK_NS (50 * TC_NS_PER_MS)
 
+/* How long a connection that was being served when the drain began must be silent to be done. */
+#define DRAIN_QUIET_NS (100 * TC_NS_PER_MS)
+
 /* ---- the end ------------------------------------------------------------------------------ */
 
 static void count_failure(struct tc_conn *conn, struct tc_server_part *part,
@@ -177,8 +180,10 @@ static bool try_rest(struct tc_conn *conn, struct tc_worker *worker)
     return false;
 }
 
-/* The server drains and the protocol has no more to do: what has arrived is still served, until the
- * drain deadline. */
+/* The server drains and the protocol has no more to do. What the peer has sent is still served, until
+ * the drain deadline; and not all of it need have arrived: while the receive queue was full, the rest
+ * waited in the peer's system, which is told only now that there is room. So a connection ends when
+ * nothing has come for a while. */
 static bool may_stay(struct tc_conn *conn)
 {
     struct tc_server *server = conn->server;
@@ -190,7 +195,11 @@ static bool may_stay(struct tc_conn *conn)
         conn->failure = -ECANCELED;
         return false;
     }
-    return tc_stream_has_input(&conn->stream);
+    int rc = tc_stream_wait_input(&conn->stream, tc_deadline_after_ns(DRAIN_QUIET_NS));
+    if (rc == -ECANCELED) {
+        conn->failure = rc;
+    }
+    return rc == 0;
 }
 
 /* The body of a serving fiber. */

@@ -13,7 +13,8 @@
  *
  *  state      listener      resting connections         served connections
  *  LISTENING  registered    stay                        stay
- *  DRAINING   closed        are closed at once          may finish until the drain deadline
+ *  DRAINING   closed        are closed at once          may finish until the drain deadline; done
+ *                                                       when silent for 100 ms
  *  CLOSED     closed        none                        none
  *
  * INVARIANTS

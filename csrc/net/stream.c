@@ -168,6 +168,22 @@ static int wait_for(struct tc_stream *stream, enum tc_direction want, int64_t de
     return rc;
 }
 
+int tc_stream_wait_input(struct tc_stream *stream, int64_t deadline_ns)
+{
+    while (!tc_stream_has_input(stream)) {
+        /* An edge that came before the look is answered by one more look. */
+        TC_IGNORE(tc_pollfd_consume(stream->slot, TC_READ));
+        if (tc_stream_has_input(stream)) {
+            break;
+        }
+        int rc = wait_for(stream, TC_READ, deadline_ns);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
 bool tc_stream_has_input(struct tc_stream *stream)
 {
     char byte;

@@ -123,6 +123,10 @@ bool tc_stream_has_input(struct tc_stream *stream);
 
 /* ---- with parking ------------------------------------------------------------------------- */
 
+/* Wait until a receive would return something: bytes, the end, or an error.
+ * Returns 0, -ETIMEDOUT, -ECANCELED, -ENOMEM. */
+TC_MAY_PARK TC_NODISCARD int tc_stream_wait_input(struct tc_stream *stream, int64_t deadline_ns);
+
 /* Receive at least one byte. Returns the count, 0 at the end of the stream, or -errno. */
 TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_recv(struct tc_stream *stream, void *buf, size_t len,
                                                 int64_t deadline_ns);
