@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Control groups are read where every distribution and container runtime mounts them; a mount
@@ -35,23 +36,36 @@ static ssize_t read_file(const char *path, char *text, size_t size)
     return n < 0 ? n : (ssize_t)used;
 }
 
+/* Read `count` numbers from the start of `text`. */
+static bool read_numbers(const char *text, int count, long long *out)
+{
+    for (int i = 0; i < count; i++) {
+        char *end;
+        out[i] = strtoll(text, &end, 10);
+        if (end == text) {
+            return false;
+        }
+        text = end;
+    }
+    return true;
+}
+
 /* Read the two numbers of one group.  Returns 0; -ENOENT no file or no limit. */
 static int read_quota_v2(const char *dir, double *cpus)
 {
     char path[PATH_MAX];
     char text[128];
-    long long quota;
-    long long period;
+    long long numbers[2]; /* quota and period                                                  */
 
     if (snprintf(path, sizeof(path), "%s/cpu.max", dir) >= (int)sizeof(path) ||
         read_file(path, text, sizeof(text)) < 0) {
         return -ENOENT;
     }
     /* "max 100000" is no limit and does not scan as a number. */
-    if (sscanf(text, "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0) {
+    if (!read_numbers(text, 2, numbers) || numbers[0] <= 0 || numbers[1] <= 0) {
         return -ENOENT;
     }
-    *cpus = (double)quota / (double)period;
+    *cpus = (double)numbers[0] / (double)numbers[1];
     return 0;
 }
 
@@ -63,11 +77,11 @@ static int read_quota_v1(const char *dir, double *cpus)
     long long period;
 
     if (snprintf(path, sizeof(path), "%s/cpu.cfs_quota_us", dir) >= (int)sizeof(path) ||
-        read_file(path, text, sizeof(text)) < 0 || sscanf(text, "%lld", &quota) != 1) {
+        read_file(path, text, sizeof(text)) < 0 || !read_numbers(text, 1, &quota)) {
         return -ENOENT;
     }
     if (snprintf(path, sizeof(path), "%s/cpu.cfs_period_us", dir) >= (int)sizeof(path) ||
-        read_file(path, text, sizeof(text)) < 0 || sscanf(text, "%lld", &period) != 1) {
+        read_file(path, text, sizeof(text)) < 0 || !read_numbers(text, 1, &period)) {
         return -ENOENT;
     }
     if (quota <= 0 || period <= 0) {

@@ -55,6 +55,7 @@ TC_NOINLINE int tc_sys_getrlimit(int resource, struct rlimit *out)
 {
     int err = tc_fault_check(TC_SYS_GETRLIMIT);
 
+    /* NOLINTNEXTLINE(clang-diagnostic-sign-conversion): glibc has an enum here, others an int */
     return err != 0 ? err : outcome(getrlimit(resource, out));
 }
 
@@ -62,5 +63,6 @@ TC_NOINLINE int tc_sys_setrlimit(int resource, const struct rlimit *limit)
 {
     int err = tc_fault_check(TC_SYS_SETRLIMIT);
 
+    /* NOLINTNEXTLINE(clang-diagnostic-sign-conversion): as above */
     return err != 0 ? err : outcome(setrlimit(resource, limit));
 }

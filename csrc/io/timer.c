@@ -111,7 +111,10 @@ static void drop_stale(struct tc_timers *timers, struct tc_timer *timer)
     tc_heap_remove(&timers->heap, &timer->node);
     /* relaxed: the canceller is done with the node; arms use even numbers */
     tc_store_relaxed(&timer->sequence, tc_load_relaxed(&timer->sequence) + 1);
-    tc_fetch_sub_relaxed(&timers->stale, 1); /* relaxed: a count; may precede its own increment */
+    note_length(timers);
+    /* release [timer-count]: who counts one stale node less counts one node less. May precede its
+     * own increment. */
+    tc_fetch_sub_release(&timers->stale, 1);
     retire(timers, timer);
 }
 

@@ -51,8 +51,8 @@ struct tc_timers {
  * Parks: never   Threads: any */
 static inline uint64_t tc_timers_count(struct tc_timers *timers)
 {
-    /* relaxed, both: statistics */
-    int64_t count = (int64_t)tc_load_relaxed(&timers->length) - tc_load_relaxed(&timers->stale);
+    int32_t stale = tc_load_acquire(&timers->stale); /* acquire [timer-count]: see drop_stale */
+    int64_t count = (int64_t)tc_load_relaxed(&timers->length) - stale; /* relaxed: statistics */
     return count > 0 ? (uint64_t)count : 0;
 }
 

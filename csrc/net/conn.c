@@ -183,8 +183,8 @@ static bool try_rest(struct tc_conn *conn, struct tc_worker *worker)
 /* The server drains and the protocol has no more to do. What the peer has sent is still served, until
  * the drain deadline; and not all of it need have arrived: while the receive queue was full, the rest
  * waited in the peer's system, which is told only now that there is room. So a connection ends when
- * nothing has come for a while. */
-static bool may_stay(struct tc_conn *conn)
+ * nothing has come for a while. Parks. */
+static TC_MAY_PARK bool may_stay(struct tc_conn *conn)
 {
     struct tc_server *server = conn->server;
 
@@ -227,7 +227,7 @@ static void serve_conn(void *arg)
         }
         tc_fiber_yield(); /* a peer that never pauses must not keep the others waiting */
     }
-    close_conn(conn, worker);
+    close_conn(conn, tc_worker_current()); /* may_stay parks */
 }
 
 /* ---- being attached ----------------------------------------------------------------------- */
