@@ -400,10 +400,11 @@ void tc__conn_construct(void *object)
  * one chosen, so that equals take turns. */
 static struct tc_worker *choose_home(struct tc_server *server)
 {
-    struct tc_worker *best = NULL;
-    int64_t best_load = INT64_MAX;
+    uint32_t first = server->deal_next % server->deal_count;
+    struct tc_worker *best = tc_runtime_worker(server->runtime, first);
+    int64_t best_load = tc_load_relaxed(&best->load); /* relaxed: a hint */
 
-    for (uint32_t i = 0; i < server->deal_count; i++) {
+    for (uint32_t i = 1; i < server->deal_count; i++) {
         uint32_t index = (server->deal_next + i) % server->deal_count;
         struct tc_worker *worker = tc_runtime_worker(server->runtime, index);
         int64_t load = tc_load_relaxed(&worker->load); /* relaxed: a hint */

@@ -122,8 +122,9 @@ static TC_NOINLINE int get_slow(struct tc_stack_cache *cache, enum tc_stack_clas
     }
     slot_word = tc__stack_bin_pop(cache->pool, bin);
     region = tc__stack_region_of(cache->pool, slot_word);
-    size = region->geometry.slot_bytes - region->geometry.guard_bytes -
-           tc__stack_index_of(slot_word) % TC_STACK_STAGGER_STEPS * TC_STACK_STAGGER_BYTES;
+    size =
+        region->geometry.slot_bytes - region->geometry.guard_bytes -
+        (size_t)(tc__stack_index_of(slot_word) % TC_STACK_STAGGER_STEPS) * TC_STACK_STAGGER_BYTES;
     out->lo = tc__stack_lowest_usable(region, slot_word);
     out->size = (uint32_t)size;
     out->slot = slot_word;
