@@ -19,7 +19,7 @@ dev:     ## editable install in .venv; `make dev` again rebuilds
 	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation --editable .
 	@sh tools/ctest.sh --build-only dev && ln -sf build/dev/compile_commands.json .
 
-bench:   ## all benchmarks, results in build/
+bench:   ## short form of all benchmarks, results in benchmarks/results/
 	@sh tools/venv.sh bench
 	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation .
 	@$(PYTHON_IN_VENV) -P benchmarks/run.py

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 import logging
 import signal
 import sys
@@ -217,7 +218,7 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         Raises: ValueError for a signal that does not exist or outside the main thread;
         RuntimeError for one that cannot be caught.
         """
-        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         _check_signal(sig)
         if self.is_closed():
