@@ -32,7 +32,10 @@ _SUBINTERPRETER = """
     if hasattr(interpreters, "create"):
         other = interpreters.create()
         failure = interpreters.run_string(other, textwrap.dedent(code))
-        interpreters.destroy(other)
+        if sys.version_info >= (3, 13):
+            # Left over, it makes 3.14 warn at exit. 3.12 crashes at exit after the destruction of any
+            # interpreter that imported asyncio.
+            interpreters.destroy(other)
         assert failure is None, failure
 """
 
