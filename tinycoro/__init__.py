@@ -5,9 +5,8 @@ with tinycoro.EchoServer(port=8000) as server:
     server.wait()
 """
 
-from asyncio import CancelledError, InvalidStateError
-
 try:
+    # First: where it refuses to be imported, nothing else has been either.
     from ._core import (
         EchoServer,
         Future,
@@ -40,6 +39,8 @@ except ModuleNotFoundError as error:
         "`pip install .` in it, then leave that directory or start with `python -P`, "
         "so that the installed package is found"
     ) from None
+
+from asyncio import CancelledError, InvalidStateError
 
 __all__ = [
     "CancelledError",

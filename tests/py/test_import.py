@@ -33,9 +33,7 @@ _SUBINTERPRETER = """
         other = interpreters.create()
         failure = interpreters.run_string(other, textwrap.dedent(code))
         if sys.version_info >= (3, 13):
-            # Left over, it makes 3.14 warn at exit. 3.12 crashes at exit after the destruction of any
-            # interpreter that imported asyncio.
-            interpreters.destroy(other)
+            interpreters.destroy(other)  # left over, it makes 3.14 warn at exit
         assert failure is None, failure
 """
 
