@@ -34,7 +34,7 @@ struct tc_poller_event {
     uint32_t bits;
 };
 
-enum { TC_POLLER_BATCH = 32 }; /* events per wait                                              */
+enum { TC_POLLER_BATCH = 128 }; /* events per wait                                              */
 
 /* Returns 0 or -errno; on failure nothing is left open. */
 TC_NODISCARD int tc_poller_open(struct tc_poller *poller);
