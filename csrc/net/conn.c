@@ -165,8 +165,10 @@ static bool try_rest(struct tc_conn *conn, struct tc_worker *worker)
     if (conn->stream.try_read) {
         return false;
     }
-    count_served(conn, worker, false);
-    tc_store_relaxed(&conn->fiber, NULL); /* relaxed: read after this worker's ack */
+    if (conn->is_served) {
+        count_served(conn, worker, false);
+        tc_store_relaxed(&conn->fiber, NULL); /* relaxed: read after this worker's ack */
+    }
     uint64_t seq = tc_waiter_core_begin(&rest->word);
     tc_waiter_core_arm(&rest->word, seq);
     if (tc_likely(tc_pollfd_rest(slot, TC_READ, rest, seq))) {
@@ -282,6 +284,8 @@ static bool may_react(struct tc_conn *conn, struct tc_worker *worker)
 static void react(struct tc_conn *conn, struct tc_worker *worker)
 {
     struct tc_server *server = conn->server;
+
+    __builtin_prefetch(&conn->bytes_in, 1); /* the second line arrives while recv runs */
     enum tc_verdict verdict = server->protocol->react(conn, worker);
 
     tc__server_part(server, worker)->react_bytes += conn->bytes_in;
