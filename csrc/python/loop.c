@@ -70,6 +70,9 @@ int64_t tc_py_ns_from_seconds(double seconds)
 
 int tc_py_loop_arm(struct tc_py_loop *loop, struct tc_py_timer *timer, int64_t when_ns)
 {
+    if (tc_unlikely(loop->armed != NULL) && tc_py_loop_note_armed(loop, when_ns) < 0) {
+        return -1;
+    }
     if (tc_heap_push(&loop->timers, when_ns, &timer->node) < 0) {
         PyErr_NoMemory();
         return -1;
@@ -84,7 +87,7 @@ static void collect_timers(struct tc_py_loop *loop)
     if (loop->timers.len == 0) {
         return;
     }
-    now = tc_clock_now_ns();
+    now = tc_py_loop_now_ns(loop);
     while (tc_heap_min_key(&loop->timers) <= now) {
         struct tc_heap_node *node = tc_heap_min(&loop->timers);
         struct tc_py_timer *timer = tc_container_of(node, struct tc_py_timer, node);
@@ -128,14 +131,14 @@ static int64_t sleep_time(struct tc_py_loop *loop)
 {
     int64_t when;
 
-    if (!tc_fifo_is_empty(&loop->ready) || loop->is_stopping) {
+    if (!tc_fifo_is_empty(&loop->ready) || loop->is_stopping || loop->armed != NULL) {
         return 0;
     }
     when = tc_heap_min_key(&loop->timers);
     if (when == TC_NEVER) {
         return TC_NEVER;
     }
-    when -= tc_clock_now_ns();
+    when -= tc_py_loop_now_ns(loop);
     return when > 0 ? when : 0;
 }
 
@@ -206,7 +209,7 @@ int tc_py_loop_run(struct tc_py_loop *loop)
             }
             return -1;
         }
-    } while (result == 0 && !loop->is_stopping);
+    } while (result == 0 && !loop->is_stopping && loop->armed == NULL);
     return result;
 }
 

@@ -16,6 +16,7 @@
  *  L2  Live tasks are in `tasks`, which owns a reference to each.
  *  L3  While `thread` is not 0, only that thread touches anything but mailbox and constants.
  *  L4  A timer in the heap is owned by whoever armed it, who takes it out before it dies.
+ *  L5  The clock is read by tc_py_loop_now_ns alone, so that tests can hold it (loop_time.c).
  *
  * who may call what: the loop's thread, attached, unless it says otherwise.
  */
@@ -56,14 +57,16 @@ struct tc_py_loop {
     struct tc_py_mailbox *mailbox;  /* one reference; NULL once closed                          */
     PyObject *stop_iteration;       /* owned; reused by tc_py_stop, or NULL                     */
     PyObject *task_factory;         /* owned; a callable, or NULL                               */
-    _Atomic unsigned long thread;   /* who runs it, 0 while nobody does                         */
-    uint32_t generation;            /* of forks, when it was made                               */
-    uint32_t since_look;            /* nodes run since the last look                            */
-    int signal_fd;                  /* our end of the wake-up socket, -1: none                  */
-    int signal_write_fd;            /* the end for signal.set_wakeup_fd                         */
+    PyObject *armed; /* owned; a list of deadlines while the time is held, or NULL */
+    int64_t held_ns; /* that time                                                */
+    _Atomic unsigned long thread; /* who runs it, 0 while nobody does                         */
+    uint32_t generation; /* of forks, when it was made                               */
+    uint32_t since_look; /* nodes run since the last look                            */
+    int signal_fd; /* our end of the wake-up socket, -1: none                  */
+    int signal_write_fd; /* the end for signal.set_wakeup_fd                         */
     bool is_stopping;
     bool is_closed;
-    bool has_stop_value;            /* stop_iteration holds a value to be dropped               */
+    bool has_stop_value; /* stop_iteration holds a value to be dropped               */
 };
 
 /* What a thread knows of itself. Loops run on threads that Python made, never on fibers. */
@@ -117,6 +120,12 @@ static inline void tc_py_loop_ready(struct tc_py_loop *loop, struct tc_py_node *
     tc_fifo_push(&loop->ready, &node->link);
 }
 
+/* The time that deadlines are compared with: CLOCK_MONOTONIC, unless a test holds it (L5). */
+static inline int64_t tc_py_loop_now_ns(const struct tc_py_loop *loop)
+{
+    return tc_unlikely(loop->armed != NULL) ? loop->held_ns : tc_clock_now_ns();
+}
+
 /* Arm a timer that is not armed. Returns 0, or -1 with MemoryError set. */
 int tc_py_loop_arm(struct tc_py_loop *loop, struct tc_py_timer *timer, int64_t when_ns);
 
@@ -128,12 +137,16 @@ static inline void tc_py_loop_disarm(struct tc_py_loop *loop, struct tc_py_timer
     }
 }
 
+/* Note a deadline for the test that holds the time (loop_time.c).
+ * Returns 0, or -1 with MemoryError set. */
+int tc_py_loop_note_armed(struct tc_py_loop *loop, int64_t when_ns);
+
 /* Convert a deadline in seconds of loop.time(), or a delay, to nanoseconds; rounds up, saturates. */
 int64_t tc_py_ns_from_seconds(double seconds);
 
 /* ---- running ---------------------------------------------------------------------------- */
 
-/* Run turns until stop() or an exception that ends the run (loop_run.c).
+/* Run turns until stop() or an exception that ends the run; one turn while the time is held.
  * Returns 0, or -1 with the exception set. */
 int tc_py_loop_run(struct tc_py_loop *loop);
 

@@ -187,9 +187,9 @@ static PyObject *call_at(struct tc_py_loop *loop, const char *function, double b
     return (PyObject *)handle;
 }
 
-static double time_now(void)
+static double time_now(struct tc_py_loop *loop)
 {
-    return (double)tc_clock_now_ns() / (double)TC_NS_PER_SEC;
+    return (double)tc_py_loop_now_ns(loop) / (double)TC_NS_PER_SEC;
 }
 
 PyObject *tc_py_loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -198,7 +198,7 @@ PyObject *tc_py_loop_call_later(PyObject *self, PyObject *const *args, Py_ssize_
     if (tc_py_loop_check(loop_of(self), "Loop.call_later()") < 0) {
         return NULL;
     }
-    return call_at(loop_of(self), "call_later", time_now(), args, nargs, names);
+    return call_at(loop_of(self), "call_later", time_now(loop_of(self)), args, nargs, names);
 }
 
 PyObject *tc_py_loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -210,7 +210,7 @@ PyObject *tc_py_loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n
     return call_at(loop_of(self), "call_at", 0, args, nargs, names);
 }
 
-PyObject *tc_py_loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+PyObject *tc_py_loop_time(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyFloat_FromDouble(time_now());
+    return PyFloat_FromDouble(time_now(loop_of(self)));
 }

@@ -92,6 +92,7 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(loop->stop_iteration);
     Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->armed);
     for (struct tc_link *link = loop->ready.head; link != NULL; link = link->next) {
         Py_VISIT(tc_container_of(link, struct tc_py_node, link));
     }
@@ -134,6 +135,7 @@ static int loop_clear(PyObject *self)
     drop_tasks(loop);
     Py_CLEAR(loop->stop_iteration);
     Py_CLEAR(loop->task_factory);
+    Py_CLEAR(loop->armed);
     return 0;
 }
 
@@ -189,6 +191,17 @@ PyDoc_STRVAR(call_later_doc, "call_later($self, delay, callback, /, *args, conte
 
 PyDoc_STRVAR(call_at_doc, "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
                           "Have callback(*args) called at the time `when` of loop.time().");
+
+PyDoc_STRVAR(
+    hold_time_doc,
+    "_hold_time($self, now, /)\n--\n\n"
+    "From now on the loop's time stands at `now` seconds, until the next call; for tests.\n\n"
+    "Deadlines are then compared with that, the loop never sleeps, and _run() returns\n"
+    "after one turn.");
+
+PyDoc_STRVAR(take_armed_doc,
+             "_take_armed($self, /)\n--\n\n"
+             "Return the deadlines of the timers that were armed since the last call, in seconds.");
 
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\nReturn the monotonic time in seconds.");
 
@@ -431,6 +444,8 @@ static PyMethodDef loop_methods[] = {
     {"_run", loop_run, METH_NOARGS, run_doc},
     {"_close", loop_close, METH_NOARGS, close_doc},
     {"_signal_fd", loop_signal_fd, METH_NOARGS, signal_fd_doc},
+    {"_hold_time", tc_py_loop_hold_time, METH_O, hold_time_doc},
+    {"_take_armed", tc_py_loop_take_armed, METH_NOARGS, take_armed_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -33,7 +33,7 @@ static enum tc_py_outcome sleep_start(struct tc_py_operation *op, PyObject **val
 {
     struct sleep_operation *self = sleep_of(op);
     struct tc_py_loop *loop = op->task->future.loop;
-    int64_t when = tc_deadline_after_ns(tc_py_ns_from_seconds(self->delay));
+    int64_t when = tc_deadline_add_ns(tc_py_loop_now_ns(loop), tc_py_ns_from_seconds(self->delay));
 
     (void)value;
     if (self->delay <= 0) { /* sleep(0, result): one turn, as below */
