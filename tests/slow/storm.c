@@ -1,7 +1,7 @@
 /* storm.c — clients that misbehave, a thousand at once; a program of its own, without the library.
  *
  *   storm --port P [--host H] [--mode M] [--clients N] [--gangs G] [--seconds S] [--interval S]
- *         [--seed N]
+ *         [--seed N] [--pace PRIORITY]
  *
  * The clients are spread over gangs, which are processes. All connect; when the last one has, all
  * send at once, and then, by mode, each of them
@@ -14,8 +14,10 @@
  *   steady   goes on with checked request after request until the time is over or SIGTERM comes: all
  *            clients of a gang send, all their answers are read, and, after the interval, again
  *
- * It prints one line of name=value pairs. Exit status: 0, 1 if an answer was wrong or missing, 2 for
- * a usage error. Every blocking call has a limit of 10 s.
+ * It prints one line of name=value pairs; worst_ms is the longest time from a request to the end of
+ * its answer, own_ms the same without the time in which the machine stood still. That is measured in
+ * mode steady with --pace, a real-time priority above that of the clients (pace.h). Exit status: 0, 1
+ * if an answer was wrong or missing, 2 for a usage error. Every blocking call has a limit of 10 s.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -33,11 +35,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pace.h"
+
 enum {
     PATIENCE_SECONDS = 10,
     MESSAGE_MAX = 32768, /* fits the socket buffers: it can be sent before the echo is read */
     REQUEST_BYTES = 106,
     GANGS_MAX = 64,
+    SLOW_NS = 1000000, /* a request that takes longer is looked at again, see look_again()      */
+    SLOW_MAX = 65536, /* so many of a gang; later ones count as measured                       */
 };
 
 enum mode { MODE_RESET, MODE_HALF, MODE_VANISH, MODE_KILL, MODE_MIXED, MODE_STEADY, MODE_COUNT };
@@ -53,6 +59,7 @@ struct options {
     double seconds;
     double interval;
     uint64_t seed;
+    int pace; /* priority of the control, 0: none                                               */
 };
 
 /* What a gang reports through its pipe, once before the barrier (only `connected`) and, unless it is
@@ -62,6 +69,13 @@ struct report {
     uint64_t requests; /* complete, checked answers                                            */
     uint64_t errors;
     uint64_t worst_ns; /* longest time from a request to the end of its answer                 */
+    uint64_t own_ns; /* the same, less what the machine was late                              */
+};
+
+/* Requests that took long enough to be looked at again when all gaps are known. */
+struct slow {
+    struct pace_gap times[SLOW_MAX];
+    unsigned count;
 };
 
 struct gang {
@@ -228,12 +242,45 @@ static void finish(int fd, enum mode mode, size_t sent, uint64_t *random, struct
 
 /* ---- a gang ------------------------------------------------------------------------------- */
 
+/* Take out of the slow requests what the machine was late. Not earlier than at the end: who has just
+ * been held up may be here before the control has written its gap. */
+static void look_again(const struct pace *pace, const struct slow *slow, struct report *report)
+{
+    for (unsigned i = 0; i < slow->count; i++) {
+        uint64_t took = slow->times[i].to_ns - slow->times[i].from_ns;
+        if (took <= report->own_ns) {
+            continue;
+        }
+        took -= pace_late_ns(pace, slow->times[i].from_ns, slow->times[i].to_ns);
+        report->own_ns = took > report->own_ns ? took : report->own_ns;
+    }
+}
+
+static void count_request(struct report *report, struct slow *slow, uint64_t since)
+{
+    uint64_t now = now_ns();
+    uint64_t took = now - since;
+
+    report->requests++;
+    report->worst_ns = took > report->worst_ns ? took : report->worst_ns;
+    if (took > SLOW_NS && slow->count < SLOW_MAX) {
+        slow->times[slow->count++] = (struct pace_gap){.from_ns = since, .to_ns = now};
+    } else {
+        report->own_ns = took > report->own_ns ? took : report->own_ns;
+    }
+}
+
 static void run_steady(const struct options *options, const int *fds, unsigned count,
                        struct report *report)
 {
     uint64_t end = now_ns() + (uint64_t)(options->seconds * 1e9);
     uint64_t *since = calloc(count, sizeof *since);
+    struct slow *slow = calloc(1, sizeof *slow);
+    struct pace pace = {0};
 
+    if (options->pace != 0 && !pace_start(&pace, options->pace)) {
+        report->errors++;
+    }
     while (!is_over && now_ns() < end && report->errors == 0) {
         for (unsigned i = 0; i < count; i++) {
             since[i] = now_ns();
@@ -246,12 +293,14 @@ static void run_steady(const struct options *options, const int *fds, unsigned c
                 report->errors++;
                 continue;
             }
-            uint64_t took = now_ns() - since[i];
-            report->worst_ns = took > report->worst_ns ? took : report->worst_ns;
-            report->requests++;
+            count_request(report, slow, since[i]);
         }
         nap(options->interval);
     }
+    pace_stop(&pace);
+    look_again(&pace, slow, report);
+    free(pace.logs);
+    free(slow);
     free(since);
 }
 
@@ -394,6 +443,9 @@ static struct report run_storm(const struct options *options)
         if (gangs[i].report.worst_ns > sum.worst_ns) {
             sum.worst_ns = gangs[i].report.worst_ns;
         }
+        if (gangs[i].report.own_ns > sum.own_ns) {
+            sum.own_ns = gangs[i].report.own_ns;
+        }
     }
     return sum;
 }
@@ -403,7 +455,8 @@ static struct report run_storm(const struct options *options)
 static _Noreturn void usage(void)
 {
     fputs("usage: storm --port P [--host H] [--mode reset|half|vanish|kill|mixed|steady]\n"
-          "             [--clients N] [--gangs G] [--seconds S] [--interval S] [--seed N]\n",
+          "             [--clients N] [--gangs G] [--seconds S] [--interval S] [--seed N]\n"
+          "             [--pace PRIORITY]\n",
           stderr);
     exit(2);
 }
@@ -447,6 +500,8 @@ static struct options parse(int argc, char **argv)
             options.seconds = atof(value);
         } else if (strcmp(name, "--interval") == 0) {
             options.interval = atof(value);
+        } else if (strcmp(name, "--pace") == 0) {
+            options.pace = atoi(value);
         } else if (strcmp(name, "--seed") == 0) {
             options.seed = strtoull(value, NULL, 0);
         } else {
@@ -475,10 +530,10 @@ int main(int argc, char **argv)
     }
     uint64_t begun = now_ns();
     struct report sum = run_storm(&options);
-    printf(
-        "mode=%s clients=%u connected=%llu requests=%llu errors=%llu worst_ms=%.2f seconds=%.3f\n",
-        mode_names[options.mode], options.clients, (unsigned long long)sum.connected,
-        (unsigned long long)sum.requests, (unsigned long long)sum.errors,
-        (double)sum.worst_ns / 1e6, (double)(now_ns() - begun) / 1e9);
+    printf("mode=%s clients=%u connected=%llu requests=%llu errors=%llu worst_ms=%.2f own_ms=%.2f "
+           "seconds=%.3f\n",
+           mode_names[options.mode], options.clients, (unsigned long long)sum.connected,
+           (unsigned long long)sum.requests, (unsigned long long)sum.errors,
+           (double)sum.worst_ns / 1e6, (double)sum.own_ns / 1e6, (double)(now_ns() - begun) / 1e9);
     return sum.errors != 0;
 }
