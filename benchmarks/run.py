@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure tinycoro beside its peers on this machine; see README.md in this folder.
 
-Without a subcommand all three run, in a short form.
+Without a subcommand all of them run, in a short form.
 """
 
 import argparse
@@ -17,11 +17,13 @@ from harness.idle import run_idle
 from harness.micro import run_micro
 from harness.report import Limit
 from harness.servers import NAMES
+from harness.tasks import run_tasks
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Builder], list[Limit]]] = {
     "micro": run_micro,
     "echo": run_echo,
     "idle": run_idle,
+    "tasks": run_tasks,
 }
 
 
@@ -37,7 +39,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--out", type=Path, help="result file; default: results/KIND-TIME.json")
     common.add_argument("--build", type=Path, default=PROJECT / "build" / "benchmarks")
-    common.add_argument("--python", default=sys.executable, help="interpreter of Python's servers")
+    common.add_argument("--python", default=sys.executable, help="interpreter of servers and tasks")
     common.add_argument("--check", action="store_true", help="exit 1 if a promised ratio fails")
 
     servers = argparse.ArgumentParser(add_help=False)
@@ -66,6 +68,11 @@ def parse(words: list[str]) -> argparse.Namespace:
     micro.add_argument("--runs", type=int, default=7, help="timed runs in each process")
     micro.add_argument("--only", type=_words, default=[], help="rows, such as yield,parked_million")
 
+    tasks = commands.add_parser("tasks", parents=[common], help="Python tasks, beside asyncio's")
+    tasks.add_argument("--rounds", type=int, default=5)
+    tasks.add_argument("--runs", type=int, default=5, help="timed runs in each process")
+    tasks.add_argument("--only", type=_words, default=[], help="rows, such as sleep0,million")
+
     idle = commands.add_parser("idle", parents=[common, servers], help="memory per connection")
     idle.add_argument("--conns", type=int, default=9000)
     idle.add_argument("--rounds", type=int, default=1)
@@ -87,6 +94,7 @@ def main() -> int:
         run(["micro", "--rounds", "3"])
         run(["echo", "--pin", "--rounds", "3"])
         run(["idle"])
+        run(["tasks", "--rounds", "3"])
     except Unavailable as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 2
