@@ -31,6 +31,8 @@ try:
     from ._core import version as __version__
     from .events import Loop, get_event_loop, new_event_loop, set_event_loop
     from .runners import Runner, run
+    from .signals import open_signal_receiver
+    from .threads import run_coroutine_threadsafe, to_thread, wrap_future
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
         raise
@@ -41,6 +43,8 @@ except ModuleNotFoundError as error:
     ) from None
 
 from asyncio import CancelledError, InvalidStateError
+
+from . import from_thread
 
 __all__ = [
     "CancelledError",
@@ -61,14 +65,19 @@ __all__ = [
     "create_task",
     "current_task",
     "ensure_future",
+    "from_thread",
     "gather",
     "get_event_loop",
     "get_running_loop",
     "iscoroutine",
     "isfuture",
     "new_event_loop",
+    "open_signal_receiver",
     "run",
+    "run_coroutine_threadsafe",
     "set_event_loop",
     "sleep",
     "statistics",
+    "to_thread",
+    "wrap_future",
 ]

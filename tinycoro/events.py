@@ -6,6 +6,7 @@ What runs once per program or per signal is here; what runs per callback or per 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import inspect
@@ -21,6 +22,7 @@ from warnings import warn
 
 from . import _core
 from ._core import Future, Task, ensure_future, get_running_loop
+from .futures import cancel_concurrent, follow
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -43,6 +45,9 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         self._signal_handlers: dict[int, Callable[[], object]] = {}
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self._asyncgens_are_shut_down = False
+        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
+        self._executor_is_shut_down = False
+        self._submitted: set[concurrent.futures.Future[Any]] = set()  # of threads, unfinished
 
     def __repr__(self) -> str:
         state = "running" if self.is_running() else "closed" if self.is_closed() else "stopped"
@@ -91,6 +96,12 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         for number in tuple(self._signal_handlers):
             self.remove_signal_handler(number)
         self._close()
+        self._executor_is_shut_down = True
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
+        while self._submitted:
+            cancel_concurrent(self._submitted.pop())
 
     @contextmanager
     def _surroundings(self) -> Generator[None, None, None]:
@@ -149,8 +160,81 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
                     }
                 )
 
+    # ---- threads --------------------------------------------------------------------------------
+
+    def run_in_executor(  # type: ignore[override]
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[[*_Ts], _T],
+        *args: *_Ts,
+    ) -> Future[_T]:
+        """Call `func(*args)` in a thread of `executor`; return a future for its result.
+
+        None: the default executor, which is made when it is first needed.
+        """
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        if executor is None:
+            executor = self._default_executor()
+        return follow(executor.submit(func, *args), self)
+
+    def _default_executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        if self._executor_is_shut_down:
+            raise RuntimeError("Executor shutdown has been called")
+        if self._executor is None:
+            self._executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="tinycoro")
+        return self._executor
+
+    def set_default_executor(  # type: ignore[override]
+        self, executor: concurrent.futures.ThreadPoolExecutor
+    ) -> None:
+        """Have `run_in_executor(None, …)` and `to_thread()` use this executor."""
+        if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+            raise TypeError("executor must be ThreadPoolExecutor instance")
+        self._executor = executor
+
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Return at once: the loop has no executor that would have to be waited for."""
+        """Wait for the threads of the default executor; `run()` does this at the end.
+
+        After `timeout` seconds (None: never) warn and leave them to themselves.
+        """
+        self._executor_is_shut_down = True
+        executor = self._executor
+        if executor is None:
+            return
+        joined: Future[bool] = self.create_future()
+        thread = threading.Thread(target=self._join_executor, args=(executor, joined))
+        thread.start()
+        timer = None if timeout is None else self.call_later(timeout, _end, joined, False, None)
+        try:
+            in_time = await joined
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if in_time:
+            thread.join()
+            return
+        warn(
+            f"The executor did not finishing joining its threads within {timeout} seconds.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        executor.shutdown(wait=False)
+
+    def _join_executor(
+        self, executor: concurrent.futures.ThreadPoolExecutor, joined: Future[bool]
+    ) -> None:
+        """What a thread does for shutdown_default_executor()."""
+        failure: BaseException | None = None
+        try:
+            executor.shutdown(wait=True)
+        except Exception as error:
+            failure = error
+        try:
+            self.call_soon_threadsafe(_end, joined, True, failure)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
 
     # ---- exceptions -----------------------------------------------------------------------------
 
@@ -266,17 +350,6 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         if enabled:
             raise NotImplementedError("debug mode comes with the facade's first part")
 
-    def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
-        """Raise NotImplementedError; use concurrent.futures and call_soon_threadsafe."""
-        raise NotImplementedError(
-            "run_in_executor comes with the facade's first part; until then submit to a "
-            "concurrent.futures executor and use call_soon_threadsafe"
-        )
-
-    def set_default_executor(self, executor: object) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("set_default_executor comes with the facade's first part")
-
     def add_reader(self, fd: object, callback: object, *args: object) -> NoReturn:
         """Raise NotImplementedError."""
         raise NotImplementedError("add_reader comes with the facade's second part")
@@ -296,6 +369,15 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
 
 async def _aclose(agen: AsyncGenerator[Any, Any]) -> None:
     await agen.aclose()
+
+
+def _end(future: Future[bool], result: bool, failure: BaseException | None) -> None:
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(result)
+    else:
+        future.set_exception(failure)
 
 
 def _stop_loop(future: Future[Any]) -> None:

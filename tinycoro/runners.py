@@ -17,6 +17,9 @@ from .events import Loop, new_event_loop, set_event_loop
 
 _T = TypeVar("_T")
 
+# Seconds that run() gives the threads of the default executor when all else is done.
+_THREAD_JOIN_TIMEOUT = 300
+
 
 @final
 class Runner:
@@ -88,7 +91,7 @@ class Runner:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def close(self) -> None:
-        """Cancel what is left, close asynchronous generators, and close the loop."""
+        """Cancel what is left, close asynchronous generators, join threads, close the loop."""
         loop = self._loop
         if loop is None or self._is_closed:
             self._is_closed = True
@@ -97,6 +100,7 @@ class Runner:
         try:
             _cancel_all_tasks(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor(_THREAD_JOIN_TIMEOUT))
         finally:
             if self._set_loop:
                 set_event_loop(None)
@@ -152,7 +156,8 @@ def run(
 ) -> _T:
     """Run the coroutine `main` on a new loop and return its result.
 
-    Afterwards all other tasks are cancelled and asynchronous generators closed.
+    Afterwards all other tasks are cancelled, asynchronous generators closed, and the threads of
+    the default executor waited for, up to 5 minutes.
 
     Blocks: until `main` is done. Raises: what `main` raises; KeyboardInterrupt after ^C;
     RuntimeError if a loop runs in this thread.
