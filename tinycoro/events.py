@@ -260,7 +260,9 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
             for key in sorted(context)
             if key not in {"message", "exception"}
         ]
-        logger.error("\n".join(lines), exc_info=exception if exception is not None else False)
+        # As a triple, as asyncio does: whoever replaces the logger may look at it.
+        exc_info = (type(exception), exception, exception.__traceback__) if exception else False
+        logger.error("\n".join(lines), exc_info=exc_info)
 
     def call_exception_handler(self, context: _Context) -> None:
         """Tell of an exception that nobody else can be told of."""
@@ -400,13 +402,6 @@ def _check_signal(sig: object) -> None:
 # ---- the loop of a thread ------------------------------------------------------------------------
 
 
-class _ThreadLoop(threading.local):
-    loop: asyncio.AbstractEventLoop | None = None
-
-
-_thread_loop = _ThreadLoop()
-
-
 def new_event_loop() -> Loop:
     """Return a new loop; close it when it is no longer needed."""
     return Loop()  # type: ignore[abstract]  # transports raise NotImplementedError by inheritance
@@ -418,7 +413,7 @@ def set_event_loop(loop: asyncio.AbstractEventLoop | None) -> None:
         raise TypeError(
             f"loop must be an instance of AbstractEventLoop or None, not '{type(loop).__name__}'"
         )
-    _thread_loop.loop = loop
+    _core._set_current_loop(loop)
 
 
 def get_event_loop() -> asyncio.AbstractEventLoop:
@@ -427,7 +422,7 @@ def get_event_loop() -> asyncio.AbstractEventLoop:
     Raises: RuntimeError if there is neither.
     """
     running = _core._get_running_loop()
-    loop = running if running is not None else _thread_loop.loop
+    loop = running if running is not None else _core._get_current_loop()
     if loop is None:
         raise RuntimeError(
             f"There is no current event loop in thread {threading.current_thread().name!r}."

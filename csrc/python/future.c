@@ -11,10 +11,10 @@ struct tc_py_loop *tc_py_future_loop_argument(PyObject *b_loop)
 {
     struct tc_py_loop *running;
 
-    if (b_loop == NULL || b_loop == Py_None) {
-        return tc_py_loop_require();
-    }
     running = tc_py_loop_running();
+    if (b_loop == NULL || b_loop == Py_None) {
+        return running != NULL ? running : tc_py_loop_current();
+    }
     if (running != NULL && b_loop == (PyObject *)running) {
         return running;
     }
@@ -175,7 +175,9 @@ PyObject *tc_py_future_result(struct tc_py_future *future)
         error = Py_NewRef(future->result);
     }
     if (error != NULL) {
-        PyErr_SetRaisedException(error);
+        /* With the exception that is being handled as its context, as a raise statement does. */
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
     }
     return NULL;
 }
@@ -189,6 +191,9 @@ static PyObject *suspend_in(struct tc_py_future *future)
 
     if (task == NULL) {
         /* Somebody else's driver, such as asyncio.Task: the protocol of asyncio. */
+        if (future->flags & TC_PY_FUTURE_BLOCKING) {
+            return PyErr_Format(PyExc_RuntimeError, "await wasn't used with future");
+        }
         future->flags |= TC_PY_FUTURE_BLOCKING;
         return Py_NewRef(future);
     }
@@ -244,6 +249,44 @@ int tc_py_future_cancel(struct tc_py_future *future, PyObject *b_message)
     }
     tc_py_future_end(future, TC_PY_FUTURE_CANCELLED, Py_XNewRef(b_message));
     return 1;
+}
+
+PyObject *tc_py_future_get_message(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct tc_py_future *future = (struct tc_py_future *)self;
+    PyObject *b_message = future->flags & TC_PY_FUTURE_CANCELLED ? future->result : NULL;
+
+    if (future->flags & TC_PY_TASK_MUST_CANCEL) {
+        b_message = ((struct tc_py_task *)future)->interrupt;
+    }
+    if (b_message != NULL && PyExceptionInstance_Check(b_message)) {
+        PyObject *args = PyObject_GetAttrString(b_message, "args");
+        PyObject *first;
+
+        if (args == NULL) {
+            return NULL;
+        }
+        first = Py_NewRef(PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : Py_None);
+        Py_DECREF(args);
+        return first;
+    }
+    return Py_NewRef(b_message == NULL ? Py_None : b_message);
+}
+
+int tc_py_future_set_message(PyObject *self, PyObject *b_value, void *Py_UNUSED(closure))
+{
+    struct tc_py_future *future = (struct tc_py_future *)self;
+
+    if (b_value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
+    if (future->flags & TC_PY_TASK_MUST_CANCEL) {
+        Py_XSETREF(((struct tc_py_task *)future)->interrupt, Py_NewRef(b_value));
+    } else if (future->flags & TC_PY_FUTURE_CANCELLED) {
+        Py_XSETREF(future->result, Py_NewRef(b_value));
+    }
+    return 0;
 }
 
 static int future_cancel_wait(struct tc_py_node *self, struct tc_py_task *b_task,

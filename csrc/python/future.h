@@ -53,7 +53,8 @@ static inline bool tc_py_future_is_done(const struct tc_py_future *future)
 struct tc_py_future *tc_py_future_new(struct tc_py_loop *loop, PyTypeObject *type,
                                       const struct tc_py_node_ops *ops);
 
-/* Common part of the constructors: the loop argument, else the running loop. Borrowed, or NULL with
+/* Common part of the constructors: the loop argument, else the running loop, else that of
+ * set_event_loop(). Borrowed, or NULL with
  * an exception set. */
 struct tc_py_loop *tc_py_future_loop_argument(PyObject *b_loop);
 
@@ -85,6 +86,11 @@ PyObject *tc_py_future_cancelled_error(struct tc_py_future *future);
 
 /* The exception of a failed future, borrowed, marked as seen; NULL if it has none. */
 PyObject *tc_py_future_seen_exception(struct tc_py_future *future);
+
+/* The attribute _cancel_message: that of a cancel() which has not been raised yet, or of a cancelled
+ * future. */
+PyObject *tc_py_future_get_message(PyObject *self, void *closure);
+int tc_py_future_set_message(PyObject *self, PyObject *b_value, void *closure);
 
 /* Future.cancel() of a plain future. Returns 1, or 0 if it was done. */
 int tc_py_future_cancel(struct tc_py_future *future, PyObject *b_message);

@@ -235,7 +235,7 @@ static PyObject *exception_instance(PyObject *b_exception)
         PyErr_SetString(PyExc_TypeError, "invalid exception object");
         return NULL;
     }
-    if (exception != NULL && Py_IS_TYPE(exception, (PyTypeObject *)PyExc_StopIteration)) {
+    if (exception != NULL && PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)) {
         PyObject *wrapped = PyObject_CallFunction(
             PyExc_RuntimeError, "s",
             "StopIteration interacts badly with generators and cannot be raised into a Future");
@@ -440,25 +440,6 @@ static PyObject *get_ended(PyObject *self, void *closure)
     return Py_NewRef(future_of(self)->flags & wanted ? future_of(self)->result : Py_None);
 }
 
-static PyObject *get_cancel_message(PyObject *self, void *Py_UNUSED(closure))
-{
-    struct tc_py_future *future = future_of(self);
-    PyObject *b_message = future->flags & TC_PY_FUTURE_CANCELLED ? future->result : NULL;
-
-    if (b_message != NULL && PyExceptionInstance_Check(b_message)) {
-        PyObject *args = PyObject_GetAttrString(b_message, "args");
-        PyObject *first;
-
-        if (args == NULL) {
-            return NULL;
-        }
-        first = Py_NewRef(PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : Py_None);
-        Py_DECREF(args);
-        return first;
-    }
-    return Py_NewRef(b_message == NULL ? Py_None : b_message);
-}
-
 static PyObject *get_callbacks(PyObject *self, void *Py_UNUSED(closure))
 {
     PyObject *b_callbacks = future_of(self)->callbacks;
@@ -548,7 +529,7 @@ static PyGetSetDef future_attributes[] = {
     {"_loop", get_loop, NULL, NULL, NULL},
     {"_result", get_ended, NULL, NULL, NULL},
     {"_exception", get_ended, NULL, NULL, (void *)"exception"},
-    {"_cancel_message", get_cancel_message, NULL, NULL, NULL},
+    {"_cancel_message", tc_py_future_get_message, tc_py_future_set_message, NULL, NULL},
     {"_callbacks", get_callbacks, NULL, NULL, NULL},
     {"_source_traceback", get_none, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -136,6 +136,25 @@ static void fail_with_pending(struct tc_py_gather *gather)
                      PyErr_GetRaisedException());
 }
 
+/* Set the CancelledError of a gather that was cancelled: as in asyncio, that of the last child, with
+ * the message that cancel() handed down to it. */
+static void set_cancelled(struct tc_py_gather *gather)
+{
+    struct tc_py_loop_state *state = gather->future.loop->state;
+    PyObject *b_last = gather->children[gather->count - 1];
+    PyObject *error;
+
+    if (!tc_py_is_future(state, b_last) ||
+        !(((struct tc_py_future *)b_last)->flags & TC_PY_FUTURE_CANCELLED)) {
+        PyErr_SetNone(state->cancelled_error);
+        return;
+    }
+    error = tc_py_future_cancelled_error((struct tc_py_future *)b_last);
+    if (error != NULL) {
+        PyErr_SetRaisedException(error);
+    }
+}
+
 static void gather_end(struct tc_py_gather *gather)
 {
     struct tc_py_loop_state *state = gather->future.loop->state;
@@ -154,7 +173,7 @@ static void gather_end(struct tc_py_gather *gather)
     if (list != NULL && gather->is_cancelled) {
         Py_DECREF(list);
         list = NULL;
-        PyErr_SetNone(state->cancelled_error);
+        set_cancelled(gather);
     }
     if (list == NULL) {
         fail_with_pending(gather);
@@ -450,6 +469,17 @@ static int watch_children(struct tc_py_gather *gather)
     return 0;
 }
 
+/* The loop of gather(): the running one; while none runs, that of the first argument if that is a
+ * future, else that of set_event_loop(). Borrowed, or NULL with an exception set. */
+static struct tc_py_loop *gather_loop(struct tc_py_loop_state *state, PyObject *const *b_arguments,
+                                      Py_ssize_t count)
+{
+    if (tc_py_loop_running() == NULL && count > 0 && tc_py_is_future(state, b_arguments[0])) {
+        return ((struct tc_py_future *)b_arguments[0])->loop;
+    }
+    return tc_py_future_loop_argument(NULL);
+}
+
 PyDoc_STRVAR(gather_doc,
              "gather($module, /, *coros_or_futures, return_exceptions=False)\n--\n\n"
              "Run awaitables concurrently; return a future of the list of their results.\n\n"
@@ -474,8 +504,8 @@ static PyObject *gather_function(PyObject *module, PyObject *const *args, Py_ssi
     if (b_return_exceptions != NULL) {
         truth = PyObject_IsTrue(b_return_exceptions);
     }
-    loop = truth < 0 ? NULL : tc_py_loop_require();
-    if (loop == NULL) {
+    loop = truth < 0 ? NULL : gather_loop(state, args, nargs);
+    if (loop == NULL || tc_py_loop_check(loop, "gather()") < 0) {
         return NULL;
     }
     gather = gather_of(tc_py_future_new(loop, state->gather_type, &gather_ops));

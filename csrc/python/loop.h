@@ -90,6 +90,15 @@ struct tc_py_loop *tc_py_loop_cast(PyObject *b_object);
 /* The running loop, with RuntimeError set instead of NULL. Threads: attached */
 struct tc_py_loop *tc_py_loop_require(void);
 
+/* What set_event_loop() was given in this thread, borrowed from it; NULL with an exception set: there
+ * is none, or it is not ours. Threads: attached */
+struct tc_py_loop *tc_py_loop_current(void);
+
+/* The same as set_event_loop() left it, borrowed, or NULL, with an exception set only without memory;
+ * and its setter, for which None is none (returns 0 or -1). Threads: attached */
+PyObject *tc_py_loop_get_current(void);
+int tc_py_loop_set_current(PyObject *b_loop);
+
 /* The task whose step runs on the calling thread, borrowed, or NULL. Threads: any */
 static inline struct tc_py_task *tc_py_task_running(void)
 {

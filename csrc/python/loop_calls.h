@@ -19,8 +19,9 @@ PyObject *tc_py_loop_call_at(PyObject *self, PyObject *const *args, Py_ssize_t n
                              PyObject *names);
 PyObject *tc_py_loop_time(PyObject *self, PyObject *ignored);
 
-/* LoopBase._hold_time and ._take_armed (loop_time.c). */
+/* LoopBase._hold_time, ._take_armed and ._ready_count (loop_time.c). */
 PyObject *tc_py_loop_hold_time(PyObject *self, PyObject *b_now);
 PyObject *tc_py_loop_take_armed(PyObject *self, PyObject *ignored);
+PyObject *tc_py_loop_ready_count(PyObject *self, PyObject *ignored);
 
 #endif

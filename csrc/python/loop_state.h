@@ -39,6 +39,7 @@
     X(PyObject, wrap_awaitable)           /* a coroutine around an awaitable */
 
 #define TC_PY_LOOP_STRINGS(X) \
+    X(__class__) \
     X(_asyncio_future_blocking) \
     X(_signal_received) \
     X(add_done_callback) \

@@ -46,6 +46,14 @@ PyObject *tc_py_loop_hold_time(PyObject *self, PyObject *b_now)
     Py_RETURN_NONE;
 }
 
+PyObject *tc_py_loop_ready_count(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (tc_py_loop_check(loop_of(self), "Loop._ready_count()") < 0) {
+        return NULL;
+    }
+    return PyLong_FromSize_t(loop_of(self)->ready.count);
+}
+
 PyObject *tc_py_loop_take_armed(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct tc_py_loop *loop = loop_of(self);

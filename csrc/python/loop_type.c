@@ -203,6 +203,9 @@ PyDoc_STRVAR(take_armed_doc,
              "_take_armed($self, /)\n--\n\n"
              "Return the deadlines of the timers that were armed since the last call, in seconds.");
 
+PyDoc_STRVAR(ready_count_doc, "_ready_count($self, /)\n--\n\n"
+                              "Return how much is ready to run in the next turn; for tests.");
+
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\nReturn the monotonic time in seconds.");
 
 /* ---- futures and tasks ------------------------------------------------------------------- */
@@ -446,6 +449,7 @@ static PyMethodDef loop_methods[] = {
     {"_signal_fd", loop_signal_fd, METH_NOARGS, signal_fd_doc},
     {"_hold_time", tc_py_loop_hold_time, METH_O, hold_time_doc},
     {"_take_armed", tc_py_loop_take_armed, METH_NOARGS, take_armed_doc},
+    {"_ready_count", tc_py_loop_ready_count, METH_NOARGS, ready_count_doc},
     {NULL, NULL, 0, NULL},
 };
 

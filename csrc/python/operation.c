@@ -173,7 +173,8 @@ static enum tc_py_outcome raise_cancelled(struct tc_py_operation *op, struct tc_
 
     Py_CLEAR(op->message);
     if (error != NULL) {
-        PyErr_SetRaisedException(error);
+        PyErr_SetObject(type, error); /* with its context */
+        Py_DECREF(error);
     }
     return TC_PY_ERROR;
 }

@@ -360,13 +360,31 @@ static PySendResult resume(struct tc_py_task *task, PyObject **value)
     return status;
 }
 
+/* Somebody has ended the task by Future.set_result() while its coroutine had steps to run. It runs no
+ * more, and that is told. Returns 0, or -1 with what ends the loop's run set. */
+static int report_done(struct tc_py_task *task)
+{
+    struct tc_py_loop *loop = task->future.loop;
+    PyObject *message = PyUnicode_FromFormat("Exception in a step of %R", task);
+    int result;
+
+    if (message == NULL) {
+        PyErr_WriteUnraisable((PyObject *)task);
+        return 0;
+    }
+    PyErr_Format(loop->state->invalid_state_error, "__step(): already done: %R", task);
+    result = tc_py_loop_report(loop, message, loop->state->str_task, (PyObject *)task);
+    Py_DECREF(message);
+    return result;
+}
+
 int tc_py_task_step(struct tc_py_task *task)
 {
     PyObject *value = NULL;
     int result = 0;
 
     if (tc_unlikely(tc_py_future_is_done(&task->future))) {
-        return 0; /* it was ended while it stood in the queue, by a subclass or a dropped loop */
+        return report_done(task);
     }
     Py_INCREF(task);
     switch (resume(task, &value)) {

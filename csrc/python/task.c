@@ -397,8 +397,13 @@ static PyObject *get_quiet(PyObject *self, void *Py_UNUSED(closure))
 
 static int set_quiet(PyObject *self, PyObject *b_value, void *Py_UNUSED(closure))
 {
-    int truth = b_value == NULL ? 1 : PyObject_IsTrue(b_value);
+    int truth;
 
+    if (b_value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
+    truth = PyObject_IsTrue(b_value);
     if (truth < 0) {
         return -1;
     }

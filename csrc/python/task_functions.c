@@ -97,13 +97,21 @@ static PyObject *create_task(PyObject *Py_UNUSED(module), PyObject *const *args,
 /* True for ours and for whatever says that it is one, as asyncio asks. */
 static bool is_future(struct tc_py_loop_state *state, PyObject *object)
 {
+    PyObject *type;
     PyObject *blocking;
     bool result;
 
     if (tc_py_is_future(state, object)) {
         return true;
     }
-    if (!PyObject_HasAttr((PyObject *)Py_TYPE(object), state->str__asyncio_future_blocking)) {
+    type = PyObject_GetAttr(object, state->str___class__); /* a mock says another than its own */
+    if (type == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    result = PyObject_HasAttr(type, state->str__asyncio_future_blocking);
+    Py_DECREF(type);
+    if (!result) {
         return false;
     }
     blocking = PyObject_GetAttr(object, state->str__asyncio_future_blocking);
@@ -116,17 +124,29 @@ static bool is_future(struct tc_py_loop_state *state, PyObject *object)
     return result;
 }
 
+/* Refuse what cannot be awaited. Returns 0, or -1 with TypeError set. */
+static int check_awaitable(struct tc_py_loop_state *state, PyObject *b_object)
+{
+    PyAsyncMethods *methods = Py_TYPE(b_object)->tp_as_async;
+    int is_coroutine = tc_py_is_coroutine(state, b_object);
+
+    if (is_coroutine == 0 && (methods == NULL || methods->am_await == NULL)) {
+        PyErr_Format(PyExc_TypeError,
+                     "An asyncio.Future, a coroutine or an awaitable is required, got %R",
+                     b_object);
+        return -1;
+    }
+    return is_coroutine < 0 ? -1 : 0;
+}
+
 /* An awaitable that is no coroutine, inside one that we drive. */
 static PyObject *wrap_awaitable(struct tc_py_loop *loop, PyObject *b_object)
 {
-    PyAsyncMethods *methods = Py_TYPE(b_object)->tp_as_async;
     PyObject *wrapper;
     PyObject *result;
 
-    if (methods == NULL || methods->am_await == NULL) {
-        return PyErr_Format(PyExc_TypeError,
-                            "An asyncio.Future, a coroutine or an awaitable is required, got %R",
-                            b_object);
+    if (check_awaitable(loop->state, b_object) < 0) {
+        return NULL;
     }
     wrapper = PyObject_CallOneArg(loop->state->wrap_awaitable, b_object);
     if (wrapper == NULL) {
@@ -172,11 +192,12 @@ PyDoc_STRVAR(ensure_future_doc,
              "ensure_future($module, coro_or_future, /, *, loop=None)\n--\n\n"
              "Return a future as it is, and a Task for a coroutine or another awaitable.");
 
-static PyObject *ensure_future(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs,
+static PyObject *ensure_future(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                PyObject *names)
 {
     static const char *const parameters[] = {"coro_or_future", "loop", NULL};
     static const struct tc_py_params params = {"ensure_future", parameters, 1};
+    struct tc_py_loop_state *state = tc_py_loop_state_of(module);
     PyObject *b_values[2];
     struct tc_py_loop *loop;
 
@@ -185,6 +206,14 @@ static PyObject *ensure_future(PyObject *Py_UNUSED(module), PyObject *const *arg
     }
     if (b_values[0] == NULL) {
         return PyErr_Format(PyExc_TypeError, "ensure_future() needs an awaitable");
+    }
+    if (b_values[1] == NULL || b_values[1] == Py_None) {
+        if (is_future(state, b_values[0])) {
+            return Py_NewRef(b_values[0]); /* of whatever loop */
+        }
+        if (check_awaitable(state, b_values[0]) < 0) {
+            return NULL;
+        }
     }
     loop = tc_py_future_loop_argument(b_values[1]);
     if (loop == NULL || tc_py_loop_check(loop, "ensure_future()") < 0) {
@@ -225,7 +254,7 @@ static struct tc_py_loop *loop_argument(const char *function, PyObject *const *a
     if (tc_py_bind(&params, args, nargs, names, &b_loop) < 0) {
         return NULL;
     }
-    loop = tc_py_future_loop_argument(b_loop);
+    loop = b_loop == NULL || b_loop == Py_None ? tc_py_loop_require() : tc_py_loop_cast(b_loop);
     return loop == NULL || tc_py_loop_check(loop, function) < 0 ? NULL : loop;
 }
 
@@ -284,6 +313,26 @@ static PyObject *running_loop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(i
     return Py_NewRef(loop == NULL ? Py_None : (PyObject *)loop);
 }
 
+PyDoc_STRVAR(set_current_loop_doc,
+             "_set_current_loop($module, loop, /)\n--\n\n"
+             "Remember what set_event_loop() was given in this thread; None forgets it.");
+
+static PyObject *set_current_loop(PyObject *Py_UNUSED(module), PyObject *b_loop)
+{
+    return tc_py_loop_set_current(b_loop) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(get_current_loop_doc,
+             "_get_current_loop($module, /)\n--\n\n"
+             "Return what set_event_loop() was given in this thread, or None.");
+
+static PyObject *get_current_loop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    PyObject *b_loop = tc_py_loop_get_current();
+
+    return b_loop == NULL && PyErr_Occurred() ? NULL : Py_NewRef(b_loop == NULL ? Py_None : b_loop);
+}
+
 /* ---- the module ------------------------------------------------------------------------- */
 
 #define KEYWORDS(function) TC_PY_KEYWORD_FUNCTION(function), METH_FASTCALL | METH_KEYWORDS
@@ -297,6 +346,8 @@ static PyMethodDef task_functions[] = {
     {"all_tasks", KEYWORDS(all_tasks), all_tasks_doc},
     {"get_running_loop", get_running_loop, METH_NOARGS, get_running_loop_doc},
     {"_get_running_loop", running_loop, METH_NOARGS, running_loop_doc},
+    {"_set_current_loop", set_current_loop, METH_O, set_current_loop_doc},
+    {"_get_current_loop", get_current_loop, METH_NOARGS, get_current_loop_doc},
     {NULL, NULL, 0, NULL},
 };
 

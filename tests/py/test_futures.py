@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Generator
 from typing import Any
+from unittest import mock
 
 import pytest
 
 import tinycoro
 from both import Lib, same_on_both
-from tinycoro import Future, InvalidStateError
+from tinycoro import Future, InvalidStateError, _core
 
 
 @same_on_both
@@ -147,10 +149,131 @@ def test_a_subclass_with_its_own_cancel_is_asked() -> None:
 
 
 def test_futures_need_a_loop() -> None:
-    with pytest.raises(RuntimeError, match="no running event loop"):
+    with pytest.raises(RuntimeError, match="no current event loop in thread 'MainThread'"):
         Future()
     with pytest.raises(TypeError, match=r"tinycoro\.Loop"):
         Future(loop=object())  # type: ignore[arg-type]
+
+
+def test_while_no_loop_runs_the_one_of_set_event_loop_counts() -> None:
+    loop = tinycoro.new_event_loop()
+    tinycoro.set_event_loop(loop)
+    try:
+        assert Future[int]().get_loop() is loop
+        assert tinycoro.gather().get_loop() is loop
+        task = tinycoro.ensure_future(tinycoro.sleep(0))
+        assert task.get_loop() is loop
+        gathered = tinycoro.gather(task)
+        assert loop.run_until_complete(gathered) == [None]
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            tinycoro.current_task()
+        in_thread: list[object] = []
+        thread = threading.Thread(target=lambda: in_thread.append(_core._get_current_loop()))
+        thread.start()
+        thread.join()
+        assert in_thread == [None]
+    finally:
+        tinycoro.set_event_loop(None)
+        loop.close()
+
+
+def test_a_gather_without_a_loop_takes_that_of_its_first_future() -> None:
+    loop = tinycoro.new_event_loop()
+    try:
+        future = loop.create_future()
+        gathered = tinycoro.gather(future)
+        future.set_result(1)
+        assert loop.run_until_complete(gathered) == [1]
+    finally:
+        loop.close()
+
+
+@same_on_both
+async def test_an_awaited_failure_has_its_context(lib: Lib, log: list[object]) -> None:
+    async def fail() -> None:
+        raise ValueError(1)
+
+    for awaitable in (lib.create_task(fail()), lib.create_task(lib.sleep(10))):
+        if awaitable.get_coro().__name__ == "sleep":
+            awaitable.cancel()
+        try:
+            raise KeyError(2)
+        except KeyError:
+            try:
+                await awaitable
+            except (ValueError, lib.CancelledError) as error:
+                log.append((repr(error), repr(error.__context__)))
+
+
+def test_a_subclass_of_stop_iteration_is_wrapped() -> None:
+    class Stop(StopIteration):
+        pass
+
+    async def main() -> None:
+        future = tinycoro.get_running_loop().create_future()
+        future.set_exception(Stop(1))
+        with pytest.raises(RuntimeError, match="StopIteration interacts badly") as caught:
+            await future
+        assert isinstance(caught.value.__cause__, Stop)
+
+    tinycoro.run(main())
+
+
+def test_ensure_future_leaves_a_future_as_it_is() -> None:
+    loop = tinycoro.new_event_loop()
+    future = loop.create_future()
+
+    async def main() -> None:
+        assert tinycoro.ensure_future(future) is future
+        with pytest.raises(ValueError, match="different loop"):
+            tinycoro.ensure_future(future, loop=tinycoro.get_running_loop())
+
+    assert tinycoro.ensure_future(future) is future
+    with pytest.raises(TypeError, match="awaitable is required"):
+        tinycoro.ensure_future("text")  # type: ignore[arg-type]
+    tinycoro.run(main())
+    loop.close()
+
+
+@same_on_both
+async def test_the_message_of_a_cancel_can_be_replaced(lib: Lib, log: list[object]) -> None:
+    task = lib.create_task(lib.sleep(10))
+    log.append(task._cancel_message)
+    task.cancel("one")
+    log.append(task._cancel_message)
+    task._cancel_message = "two"
+    try:
+        await task
+    except lib.CancelledError as error:
+        log.append(error.args)
+
+
+@same_on_both
+async def test_what_says_it_is_a_future_is_one(lib: Lib, log: list[object]) -> None:
+    log.append(lib.isfuture(mock.Mock(lib.Future)))
+    log.append(lib.isfuture(mock.Mock()))
+    log.append(lib.isfuture(mock.Mock(lib.Task)))
+
+
+def test_a_task_ended_from_outside_tells_when_it_should_run() -> None:
+    told: list[dict[str, Any]] = []
+
+    async def main() -> int:
+        return 1
+
+    loop = tinycoro.new_event_loop()
+    try:
+        loop.set_exception_handler(lambda loop, context: told.append(context))
+        main_coro = main()
+        task = loop.create_task(main_coro)
+        Future.set_result(task, 2)
+        assert loop.run_until_complete(task) == 2
+        assert len(told) == 1
+        assert isinstance(told[0]["exception"], tinycoro.InvalidStateError)
+        assert told[0]["task"] is task
+        main_coro.close()
+    finally:
+        loop.close()
 
 
 def test_a_future_of_another_loop_is_refused() -> None:
