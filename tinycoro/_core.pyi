@@ -12,6 +12,7 @@ from typing import (
     Self,
     SupportsIndex,
     TextIO,
+    TypeAlias,
     TypeGuard,
     TypeVar,
     TypeVarTuple,
@@ -19,13 +20,16 @@ from typing import (
     overload,
 )
 
-from _typeshed import structseq
+from _typeshed import HasFileno, structseq
 from typing_extensions import disjoint_base
 
 from .events import Loop
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+
+# A descriptor number, or an object with fileno().
+_Descriptor: TypeAlias = int | HasFileno
 
 version: Final[str]
 
@@ -308,6 +312,14 @@ class LoopBase:
         context: Context | None = None,
     ) -> TimerHandle: ...
     def time(self) -> float: ...
+    def add_reader(
+        self, fd: _Descriptor, callback: Callable[[*_Ts], object], /, *args: *_Ts
+    ) -> None: ...
+    def remove_reader(self, fd: _Descriptor, /) -> bool: ...
+    def add_writer(
+        self, fd: _Descriptor, callback: Callable[[*_Ts], object], /, *args: *_Ts
+    ) -> None: ...
+    def remove_writer(self, fd: _Descriptor, /) -> bool: ...
     def create_future(self) -> Future[Any]: ...
     def create_task(
         self,

@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 from warnings import warn
 
 from . import _core
@@ -351,22 +351,6 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         """Accept False. Raises: NotImplementedError for True."""
         if enabled:
             raise NotImplementedError("debug mode comes with the facade's first part")
-
-    def add_reader(self, fd: object, callback: object, *args: object) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("add_reader comes with the facade's second part")
-
-    def remove_reader(self, fd: object) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("remove_reader comes with the facade's second part")
-
-    def add_writer(self, fd: object, callback: object, *args: object) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("add_writer comes with the facade's second part")
-
-    def remove_writer(self, fd: object) -> NoReturn:
-        """Raise NotImplementedError."""
-        raise NotImplementedError("remove_writer comes with the facade's second part")
 
 
 async def _aclose(agen: AsyncGenerator[Any, Any]) -> None:

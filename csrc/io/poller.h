@@ -48,6 +48,12 @@ TC_NODISCARD int tc_poller_add(struct tc_poller *poller, int fd, uint64_t tag, b
 /* Switch a level-triggered registration off or on. */
 TC_NODISCARD int tc_poller_enable(struct tc_poller *poller, int fd, uint64_t tag, bool enabled);
 
+/* Register `fd` level-triggered for the directions in `bits` (READ, WRITE, both), or change that of one
+ * that is registered so; `is_new` is the caller's guess which of the two is needed, a wrong one costs
+ * a second call. Parks: never   Threads: any   Returns 0, -ENOMEM, -ENOSPC, -EPERM, -EBADF. */
+TC_NODISCARD int tc_poller_watch(struct tc_poller *poller, int fd, uint64_t tag, uint32_t bits,
+                                 bool is_new);
+
 /* Deregister before the descriptor is closed. Cannot usefully fail. */
 void tc_poller_remove(struct tc_poller *poller, int fd);
 

@@ -58,6 +58,24 @@ int tc_poller_enable(struct tc_poller *poller, int fd, uint64_t tag, bool enable
     return tc_sys_epoll_ctl(poller->queue_fd, EPOLL_CTL_MOD, fd, &event);
 }
 
+int tc_poller_watch(struct tc_poller *poller, int fd, uint64_t tag, uint32_t bits, bool is_new)
+{
+    struct epoll_event event = {
+        .events = (bits & TC_POLLER_READ ? EPOLLIN : 0) | (bits & TC_POLLER_WRITE ? EPOLLOUT : 0),
+        .data.u64 = tag,
+    };
+    int rc = tc_sys_epoll_ctl(poller->queue_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
+
+    /* The number may have been closed and opened again without our knowing, or be registered still by
+     * way of a duplicate. */
+    if (is_new && rc == -EEXIST) {
+        rc = tc_sys_epoll_ctl(poller->queue_fd, EPOLL_CTL_MOD, fd, &event);
+    } else if (!is_new && rc == -ENOENT) {
+        rc = tc_sys_epoll_ctl(poller->queue_fd, EPOLL_CTL_ADD, fd, &event);
+    }
+    return rc;
+}
+
 void tc_poller_remove(struct tc_poller *poller, int fd)
 {
     struct epoll_event event = {.events = 0};

@@ -73,6 +73,9 @@ static inline void PyErr_SetRaisedException(PyObject *error)
 /* A METH_FASTCALL | METH_KEYWORDS function in a PyMethodDef, which declares one type for all. */
 #define TC_PY_KEYWORD_FUNCTION(function) ((PyCFunction)(void (*)(void))(function))
 
+/* The same for a METH_FASTCALL function. */
+#define TC_PY_FAST_FUNCTION(function) ((PyCFunction)(void (*)(void))(function))
+
 #ifdef Py_GIL_DISABLED
 #define TC_PY_FREE_THREADED 1
 #else

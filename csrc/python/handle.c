@@ -11,42 +11,49 @@ static struct tc_py_handle *handle_of(PyObject *self)
 
 /* ---- running ---------------------------------------------------------------------------- */
 
-static PyObject *handle_call(struct tc_py_handle *handle)
+/* What a handle calls. While it runs it may be cancelled, which drops what it refers to. */
+struct call {
+    PyObject *callback;
+    PyObject *arguments; /* as in the handle                                                    */
+    bool is_single;
+};
+
+static PyObject *call(const struct call *call)
 {
-    if (handle->arguments == NULL) {
-        return PyObject_CallNoArgs(handle->callback);
+    if (call->arguments == NULL) {
+        return PyObject_CallNoArgs(call->callback);
     }
-    if (handle->is_single) {
-        return PyObject_CallOneArg(handle->callback, handle->arguments);
+    if (call->is_single) {
+        return PyObject_CallOneArg(call->callback, call->arguments);
     }
-    return PyObject_CallObject(handle->callback, handle->arguments);
+    return PyObject_CallObject(call->callback, call->arguments);
 }
 
 /* The arguments as a tuple; a new reference or NULL. */
-static PyObject *arguments_tuple(struct tc_py_handle *handle)
+static PyObject *arguments_tuple(const struct call *call)
 {
-    if (handle->arguments == NULL) {
+    if (call->arguments == NULL) {
         return PyTuple_New(0);
     }
-    return handle->is_single ? PyTuple_Pack(1, handle->arguments) : Py_NewRef(handle->arguments);
+    return call->is_single ? PyTuple_Pack(1, call->arguments) : Py_NewRef(call->arguments);
 }
 
 /* "f(1) at file.py:3"; a new reference or NULL. */
-static PyObject *describe_callback(struct tc_py_handle *handle)
+static PyObject *describe_callback(struct tc_py_handle *handle, const struct call *call)
 {
-    PyObject *arguments = arguments_tuple(handle);
+    PyObject *arguments = arguments_tuple(call);
     PyObject *result = NULL;
 
     if (arguments != NULL) {
-        result = PyObject_CallFunctionObjArgs(handle->loop->state->format_callback,
-                                              handle->callback, arguments, NULL);
+        result = PyObject_CallFunctionObjArgs(handle->loop->state->format_callback, call->callback,
+                                              arguments, NULL);
         Py_DECREF(arguments);
     }
     return result;
 }
 
 /* The callback raised. Returns 0, or -1 with what ends the loop's run set again. */
-static int handle_raised(struct tc_py_handle *handle)
+static int handle_raised(struct tc_py_handle *handle, const struct call *call)
 {
     PyObject *error;
     PyObject *text;
@@ -58,16 +65,16 @@ static int handle_raised(struct tc_py_handle *handle)
         return -1;
     }
     error = PyErr_GetRaisedException();
-    text = describe_callback(handle);
+    text = describe_callback(handle, call);
     message = text == NULL ? NULL : PyUnicode_FromFormat("Exception in callback %U", text);
     Py_XDECREF(text);
     if (message == NULL) {
-        PyErr_WriteUnraisable(handle->callback);
+        PyErr_WriteUnraisable(call->callback);
         message = PyUnicode_FromString("Exception in callback");
     }
     PyErr_SetRaisedException(error);
     if (message == NULL) {
-        PyErr_WriteUnraisable(handle->callback);
+        PyErr_WriteUnraisable(call->callback);
         return 0;
     }
     result = tc_py_loop_report(handle->loop, message, handle->loop->state->str_handle,
@@ -79,21 +86,27 @@ static int handle_raised(struct tc_py_handle *handle)
 static int handle_run(struct tc_py_node *self, struct tc_py_loop *loop)
 {
     struct tc_py_handle *handle = (struct tc_py_handle *)self;
+    struct call it = {handle->callback, handle->arguments, handle->is_single};
     PyObject *outcome = NULL;
     int result = 0;
 
     (void)loop;
-    if (handle->callback == NULL) {
+    handle->is_queued = false;
+    if (it.callback == NULL) {
         return 0; /* cancelled */
     }
+    Py_INCREF(it.callback);
+    Py_XINCREF(it.arguments);
     if (PyContext_Enter(handle->context) == 0) {
-        outcome = handle_call(handle);
+        outcome = call(&it);
         (void)PyContext_Exit(handle->context); /* we are in it: it cannot fail */
     }
     if (outcome == NULL) {
-        result = handle_raised(handle);
+        result = handle_raised(handle, &it);
     }
     Py_XDECREF(outcome);
+    Py_DECREF(it.callback);
+    Py_XDECREF(it.arguments);
     return result;
 }
 
@@ -220,18 +233,12 @@ static void handle_dealloc(PyObject *self)
 PyDoc_STRVAR(cancel_doc,
              "cancel($self, /)\n--\n\nMake sure that the callback is not called any more.");
 
-static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+void tc_py_handle_cancel(struct tc_py_handle *handle)
 {
-    struct tc_py_handle *handle = handle_of(self);
-    PyObject *callback;
-    PyObject *arguments;
+    PyObject *callback = handle->callback;
+    PyObject *arguments = handle->arguments;
 
-    if (tc_py_loop_check(handle->loop, "Handle.cancel()") < 0) {
-        return NULL;
-    }
     handle->is_cancelled = true;
-    callback = handle->callback;
-    arguments = handle->arguments;
     handle->callback = NULL;
     handle->arguments = NULL;
     if (tc_heap_node_is_queued(&handle->timer.node)) {
@@ -240,6 +247,14 @@ static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
     }
     Py_XDECREF(callback);
     Py_XDECREF(arguments);
+}
+
+static PyObject *handle_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (tc_py_loop_check(handle_of(self)->loop, "Handle.cancel()") < 0) {
+        return NULL;
+    }
+    tc_py_handle_cancel(handle_of(self));
     Py_RETURN_NONE;
 }
 
@@ -270,6 +285,7 @@ static PyObject *handle_when(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *handle_repr(PyObject *self)
 {
     struct tc_py_handle *handle = handle_of(self);
+    struct call it = {handle->callback, handle->arguments, handle->is_single};
     PyObject *name = PyType_GetName(Py_TYPE(self));
     PyObject *text = NULL;
     PyObject *result = NULL;
@@ -277,7 +293,7 @@ static PyObject *handle_repr(PyObject *self)
     if (name == NULL) {
         return NULL;
     }
-    text = handle->callback == NULL ? PyUnicode_FromString("cancelled") : describe_callback(handle);
+    text = it.callback == NULL ? PyUnicode_FromString("cancelled") : describe_callback(handle, &it);
     if (text != NULL) {
         result = PyUnicode_FromFormat("<%U %U>", name, text);
     }

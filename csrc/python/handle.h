@@ -23,6 +23,7 @@ struct tc_py_handle {
     double when; /* of a TimerHandle, as it was given                              */
     bool is_single;
     bool is_cancelled;
+    bool is_queued; /* of add_reader and add_writer: in the ready queue               */
 };
 
 /* Make a handle. `b_context` NULL: a copy of the current one, as for call_soon. Threads: attached
@@ -34,6 +35,9 @@ struct tc_py_handle *tc_py_handle_new(struct tc_py_loop *loop, PyTypeObject *typ
 /* call_soon(callback, argument, context=context) from C. Returns 0, or -1 with an exception. */
 int tc_py_loop_call(struct tc_py_loop *loop, PyObject *b_callback, PyObject *b_argument,
                     PyObject *b_context);
+
+/* Handle.cancel() without the checks. */
+void tc_py_handle_cancel(struct tc_py_handle *handle);
 
 /* What a handle's timer does. The loop tells handles in its heap by it. */
 void tc_py_handle_fire(struct tc_py_timer *timer, struct tc_py_loop *loop);

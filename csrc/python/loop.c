@@ -148,13 +148,20 @@ static int look(struct tc_py_loop *loop, int64_t timeout_ns)
     struct tc_poller_event events[TC_POLLER_BATCH];
     PyThreadState *thread = tc_gil_release();
     int count = tc_py_mailbox_sleep(loop->mailbox, events, timeout_ns);
+    bool has_signals = false;
 
     tc_gil_acquire(thread);
     loop->since_look = 0;
     for (int i = 0; i < count; i++) {
-        if (events[i].tag == TC_PY_TAG_SIGNAL && take_signals(loop) < 0) {
-            return -1;
+        if (events[i].tag == TC_PY_TAG_SIGNAL) {
+            has_signals = true;
+        } else if (events[i].tag != TC_PY_TAG_WAKE) {
+            tc_py_descriptor_deliver(loop, &events[i]);
         }
+    }
+    /* Last: a handler may raise, and edges are not reported twice. */
+    if (has_signals && take_signals(loop) < 0) {
+        return -1;
     }
     return PyErr_CheckSignals();
 }
@@ -164,7 +171,8 @@ static int gather_work(struct tc_py_loop *loop)
 {
     int64_t timeout_ns = sleep_time(loop);
 
-    if (timeout_ns > 0 || loop->since_look >= TC_PY_LOOK_AFTER || loop->is_stopping) {
+    if (timeout_ns > 0 || loop->since_look >= TC_PY_LOOK_AFTER || loop->is_stopping ||
+        tc_fifo_is_empty(&loop->ready)) {
         if (look(loop, timeout_ns) < 0) {
             return -1;
         }

@@ -24,6 +24,7 @@
 #define TC_PYTHON_LOOP_H
 
 #include "python/compat.h"
+#include "python/descriptor.h"
 #include "python/loop_state.h"
 #include "python/mailbox.h"
 #include "python/operation.h"
@@ -53,6 +54,7 @@ struct tc_py_loop {
     struct tc_fifo ready;           /* of struct tc_py_node (L1)                                */
     struct tc_heap timers;          /* of struct tc_py_timer (L4)                               */
     struct tc_list tasks;           /* of struct tc_py_task (L2)                                */
+    struct tc_py_descriptors descriptors; /* what it polls                                      */
     struct tc_py_task *current;     /* borrowed; whose step runs now                            */
     struct tc_py_mailbox *mailbox;  /* one reference; NULL once closed                          */
     PyObject *stop_iteration;       /* owned; reused by tc_py_stop, or NULL                     */

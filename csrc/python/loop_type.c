@@ -93,6 +93,9 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->stop_iteration);
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->armed);
+    if (tc_py_descriptors_traverse(loop, visit, arg) != 0) {
+        return -1;
+    }
     for (struct tc_link *link = loop->ready.head; link != NULL; link = link->next) {
         Py_VISIT(tc_container_of(link, struct tc_py_node, link));
     }
@@ -132,6 +135,7 @@ static int loop_clear(PyObject *self)
         return 0; /* never finished */
     }
     tc_py_loop_drop_all(loop);
+    tc_py_descriptors_clear(loop);
     drop_tasks(loop);
     Py_CLEAR(loop->stop_iteration);
     Py_CLEAR(loop->task_factory);
@@ -207,6 +211,25 @@ PyDoc_STRVAR(ready_count_doc, "_ready_count($self, /)\n--\n\n"
                               "Return how much is ready to run in the next turn; for tests.");
 
 PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\nReturn the monotonic time in seconds.");
+
+/* ---- descriptors: python/descriptor.c ------------------------------------------------------ */
+
+PyDoc_STRVAR(add_reader_doc,
+             "add_reader($self, fd, callback, /, *args)\n--\n\n"
+             "Have callback(*args) called in each turn in which `fd` is readable.\n\n"
+             "Raises: RuntimeError if a stream owns the descriptor; OSError if it\n"
+             "cannot be polled.");
+
+PyDoc_STRVAR(remove_reader_doc, "remove_reader($self, fd, /)\n--\n\n"
+                                "Stop that; return whether there was a callback.");
+
+PyDoc_STRVAR(add_writer_doc,
+             "add_writer($self, fd, callback, /, *args)\n--\n\n"
+             "Have callback(*args) called in each turn in which `fd` is writable.\n\n"
+             "Raises: as add_reader.");
+
+PyDoc_STRVAR(remove_writer_doc, "remove_writer($self, fd, /)\n--\n\n"
+                                "Stop that; return whether there was a callback.");
 
 /* ---- futures and tasks ------------------------------------------------------------------- */
 
@@ -384,6 +407,7 @@ static PyObject *loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
         loop->is_closed = true;
         withdraw_all(loop);
         tc_py_loop_drop_all(loop);
+        tc_py_descriptors_clear(loop);
         release_mailbox(loop);
     }
     Py_RETURN_NONE;
@@ -437,6 +461,10 @@ static PyMethodDef loop_methods[] = {
     {"call_later", KEYWORDS(tc_py_loop_call_later), call_later_doc},
     {"call_at", KEYWORDS(tc_py_loop_call_at), call_at_doc},
     {"time", tc_py_loop_time, METH_NOARGS, time_doc},
+    {"add_reader", TC_PY_FAST_FUNCTION(tc_py_loop_add_reader), METH_FASTCALL, add_reader_doc},
+    {"remove_reader", tc_py_loop_remove_reader, METH_O, remove_reader_doc},
+    {"add_writer", TC_PY_FAST_FUNCTION(tc_py_loop_add_writer), METH_FASTCALL, add_writer_doc},
+    {"remove_writer", tc_py_loop_remove_writer, METH_O, remove_writer_doc},
     {"create_future", loop_create_future, METH_NOARGS, create_future_doc},
     {"create_task", KEYWORDS(loop_create_task), create_task_doc},
     {"set_task_factory", loop_set_task_factory, METH_O, set_task_factory_doc},

@@ -244,8 +244,6 @@ def test_set_event_loop_is_per_thread(loop: Loop) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda loop: loop.add_reader(0, print),
-        lambda loop: loop.add_writer(0, print),
         lambda loop: loop.set_debug(True),
     ],
 )
