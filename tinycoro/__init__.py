@@ -29,6 +29,7 @@ try:
         statistics,
     )
     from ._core import version as __version__
+    from .debug import set_debug
     from .events import Loop, get_event_loop, new_event_loop, set_event_loop
     from .runners import Runner, run
     from .signals import open_signal_receiver
@@ -75,6 +76,7 @@ __all__ = [
     "open_signal_receiver",
     "run",
     "run_coroutine_threadsafe",
+    "set_debug",
     "set_event_loop",
     "sleep",
     "statistics",

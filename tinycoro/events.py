@@ -14,13 +14,14 @@ import logging
 import signal
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar, TypeVarTuple, cast
 from warnings import warn
 
-from . import _core
+from . import _core, debug
 from ._core import Future, Task, ensure_future, get_running_loop
 from .futures import cancel_concurrent, follow
 
@@ -31,6 +32,12 @@ _Context = dict[str, Any]
 _ExceptionHandler = Callable[["Loop", _Context], object]
 
 logger = logging.getLogger("tinycoro")
+
+_STACK_DEPTH = 10  # frames that debug mode keeps, as in asyncio
+
+
+# Keys of an exception handler's context that hold stacks, and whose they are.
+_STACKS = {"source_traceback": "Object", "handle_traceback": "Handle"}
 
 
 class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # our own handles
@@ -47,15 +54,26 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         self._asyncgens_are_shut_down = False
         self._executor: concurrent.futures.ThreadPoolExecutor | None = None
         self._executor_is_shut_down = False
-        self._submitted: set[concurrent.futures.Future[Any]] = set()  # of threads, unfinished
+        self._origin_depth: int | None = None  # to be restored, while it is ours
+        self._made_at: traceback.StackSummary | None = None
+        self._submitted: set[concurrent.futures.Future[Any]] = set()  # any thread adds
+        if debug.is_default():
+            self._is_debug = True
+            self._made_at = traceback.extract_stack(sys._getframe(1), limit=_STACK_DEPTH)
 
     def __repr__(self) -> str:
-        state = "running" if self.is_running() else "closed" if self.is_closed() else "stopped"
-        return f"<{type(self).__name__} {state}>"
+        return (
+            f"<{type(self).__name__} running={self.is_running()} "
+            f"closed={self.is_closed()} debug={self.get_debug()}>"
+        )
 
     def __del__(self) -> None:
-        if not self.is_closed():
-            warn(f"unclosed event loop {self!r}", ResourceWarning, source=self, stacklevel=2)
+        if self.is_closed():
+            return
+        made = ""
+        if self._made_at is not None:
+            made = "\nLoop created at (most recent call last):\n" + "".join(self._made_at.format())
+        warn(f"unclosed event loop {self!r}{made}", ResourceWarning, source=self, stacklevel=2)
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -93,6 +111,8 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
+        if self._is_debug:
+            logger.debug("Close %r", self)
         for number in tuple(self._signal_handlers):
             self.remove_signal_handler(number)
         self._close()
@@ -100,8 +120,9 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
-        while self._submitted:
-            cancel_concurrent(self._submitted.pop())
+        for future in self._submitted.copy():
+            cancel_concurrent(future)
+        self._submitted.clear()
 
     @contextmanager
     def _surroundings(self) -> Generator[None, None, None]:
@@ -112,9 +133,11 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         if is_main_thread and not self.is_closed():
             fd = signal.set_wakeup_fd(self._signal_fd(), warn_on_full_buffer=False)
         sys.set_asyncgen_hooks(self._asyncgen_firstiter, self._asyncgen_finalizer)
+        self._track_origins(self._is_debug)
         try:
             yield
         finally:
+            self._track_origins(False)
             sys.set_asyncgen_hooks(*hooks)
             if is_main_thread and not self.is_closed():
                 signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
@@ -134,11 +157,14 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
 
     def _asyncgen_finalizer(self, agen: AsyncGenerator[Any, Any]) -> None:
         # On any thread: the collector runs where it likes.
-        self._asyncgens.discard(agen)
-        if not self.is_closed():
+        try:
             self.call_soon_threadsafe(self._close_asyncgen, agen)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
 
     def _close_asyncgen(self, agen: AsyncGenerator[Any, Any]) -> None:
+        self._asyncgens.discard(agen)
         self.create_task(_aclose(agen))
 
     async def shutdown_asyncgens(self) -> None:
@@ -251,17 +277,29 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         return self._exception_handler
 
     def default_exception_handler(self, context: _Context) -> None:
-        """Log `context` to the logger "tinycoro"."""
+        """Log `context` to the logger "tinycoro".
+
+        Its keys: `message`, and where they apply `exception`, `task`, `future`, `handle`,
+        `asyncgen`; in debug mode `source_traceback`, where that object was made, or
+        `handle_traceback`, where what runs now was.
+        """
         message = context.get("message") or "Unhandled exception in event loop"
         exception = context.get("exception")
+        if "source_traceback" not in context:
+            stack = getattr(self._current_handle, "_source_traceback", None)
+            if stack:
+                context["handle_traceback"] = stack
         lines = [message]
-        lines += [
-            f"{key}: {context[key]!r}"
-            for key in sorted(context)
-            if key not in {"message", "exception"}
-        ]
-        # As a triple, as asyncio does: whoever replaces the logger may look at it.
-        exc_info = (type(exception), exception, exception.__traceback__) if exception else False
+        for key in sorted(context):
+            if key in _STACKS:
+                stack = "".join(traceback.format_list(context[key])).rstrip()
+                lines.append(f"{key}: {_STACKS[key]} created at (most recent call last):\n{stack}")
+            elif key not in {"message", "exception"}:
+                lines.append(f"{key}: {context[key]!r}")
+        exc_info: Any = False
+        if exception is not None:
+            # As a triple, as asyncio does: whoever replaces the logger may look at it.
+            exc_info = (type(exception), exception, exception.__traceback__)
         logger.error("\n".join(lines), exc_info=exc_info)
 
     def call_exception_handler(self, context: _Context) -> None:
@@ -275,7 +313,16 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
                 logger.error("Exception in default exception handler", exc_info=True)
             return
         try:
-            self._exception_handler(self, context)
+            # It runs in the context of what failed, if that has one.
+            things = (context.get(key) for key in ("task", "future", "handle"))
+            thing: Any = next((thing for thing in things if thing is not None), None)
+            run: Any = None
+            if hasattr(thing, "get_context"):
+                run = getattr(thing.get_context(), "run", None)
+            if run is not None:
+                run(self._exception_handler, self, context)
+            else:
+                self._exception_handler(self, context)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -341,16 +388,42 @@ class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # 
         if schedule is not None:
             schedule()
 
-    # ---- debug and what comes later -------------------------------------------------------------
+    # ---- debug mode -----------------------------------------------------------------------------
 
     def get_debug(self) -> bool:
-        """Return False: there is no debug mode yet."""
-        return False
+        """Return whether the loop is in debug mode."""
+        return self._is_debug
 
     def set_debug(self, enabled: bool) -> None:
-        """Accept False. Raises: NotImplementedError for True."""
+        """Switch debug mode.
+
+        In it the loop remembers where tasks, futures, handles, operations and coroutines were made,
+        shows that in reprs and reports, and logs what runs for `slow_callback_duration` seconds or
+        more. It costs some microseconds for each of these objects.
+        """
+        self._is_debug = bool(enabled)
+        if self.is_running():
+            self._track_origins(self._is_debug)
+
+    def _track_origins(self, enabled: bool) -> None:
+        """Have coroutines of this thread remember where they were made."""
+        if enabled == (self._origin_depth is not None):
+            return
         if enabled:
-            raise NotImplementedError("debug mode comes with the facade's first part")
+            self._origin_depth = sys.get_coroutine_origin_tracking_depth()
+            sys.set_coroutine_origin_tracking_depth(_STACK_DEPTH)
+        else:
+            sys.set_coroutine_origin_tracking_depth(cast(int, self._origin_depth))
+            self._origin_depth = None
+
+    def _ran_slowly(self, node: object, seconds: float) -> None:
+        """Called by the C loop with what ran too long."""
+        owner = getattr(getattr(node, "_callback", None), "__self__", None)
+        logger.warning(
+            "Executing %s took %.3f seconds",
+            repr(owner if isinstance(owner, Task) else node),
+            seconds,
+        )
 
 
 async def _aclose(agen: AsyncGenerator[Any, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from . import _core
-from .threads import Submission, origin
+from .threads import origin, submit
 
 if TYPE_CHECKING:
     from .events import Loop
@@ -42,12 +42,9 @@ def run(
         raise RuntimeError(
             "from_thread.run() needs loop= in a thread that to_thread() has not called"
         )
-    submission = Submission(loop, lambda: async_func(*args), tells_loop=False)
-    future = submission.future
-    loop.call_soon_threadsafe(submission)
-    del submission, loop  # a closed loop drops them, which ends the wait
+    future = submit(loop, lambda: async_func(*args), tells_loop=False)
     try:
-        return future.result()  # type: ignore[no-any-return]
+        return future.result()
     except BaseException:
         if future.cancelled():
             raise CancelledError from None

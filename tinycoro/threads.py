@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import _core
 from .events import get_event_loop
-from .futures import cancel_concurrent, follow, lead
+from .futures import follow, lead
 
 if TYPE_CHECKING:
     from .events import Loop
@@ -51,54 +51,47 @@ def wrap_future(
     return follow(future, cast("Loop", get_event_loop() if loop is None else loop))
 
 
-class Submission:
-    """A coroutine on its way to a loop, whose thread calls this object.
+def submit(
+    loop: Loop, make: Callable[[], Coroutine[Any, Any, _T]], *, tells_loop: bool
+) -> concurrent.futures.Future[_T]:
+    """Have the loop run the coroutine that `make()` returns, called on its thread; any thread.
 
-    `future` ends as the task does; it is cancelled if the loop is closed before that.
+    The future ends as the task does; it is cancelled if the loop is closed before that. What
+    `make` raises goes to the future, and to the loop's exception handler if `tells_loop`.
     """
-
-    __slots__ = ("_loop", "_make", "_tells_loop", "future")
-
-    def __init__(
-        self,
-        loop: Loop,
-        make: Callable[[], Coroutine[Any, Any, Any]],
-        *,
-        tells_loop: bool,
-    ) -> None:
-        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._loop = loop
-        self._make: Callable[[], Coroutine[Any, Any, Any]] | None = make
-        self._tells_loop = tells_loop
-
-    def __call__(self) -> None:
-        make, self._make = self._make, None
-        if make is None:
-            return
-        try:
-            task = _core.ensure_future(make(), loop=self._loop)
-        except BaseException as error:
-            if self.future.set_running_or_notify_cancel():
-                self.future.set_exception(error)
-            if self._tells_loop or isinstance(error, (SystemExit, KeyboardInterrupt)):
-                raise
-            return
-        submitted = self._loop._submitted
-        submitted.add(self.future)
-        task.add_done_callback(functools.partial(_forget, submitted, self.future))
-        lead(task, self.future, self._loop)
-
-    def __del__(self) -> None:
-        if self._make is not None:  # the loop was closed first
-            cancel_concurrent(self.future)
+    future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+    # Known to close() before the loop is asked, so that one of the two sees the other.
+    loop._submitted.add(future)
+    try:
+        loop.call_soon_threadsafe(_start, loop, make, future, tells_loop)
+    except BaseException:
+        loop._submitted.discard(future)
+        raise
+    return future
 
 
-def _forget(
-    submitted: set[concurrent.futures.Future[Any]],
-    future: concurrent.futures.Future[Any],
-    task: _core.Future[Any],
+def _start(
+    loop: Loop,
+    make: Callable[[], Coroutine[Any, Any, _T]],
+    future: concurrent.futures.Future[_T],
+    tells_loop: bool,
 ) -> None:
-    submitted.discard(future)
+    """What the loop calls for submit()."""
+    try:
+        task = _core.ensure_future(make(), loop=loop)
+    except BaseException as error:
+        loop._submitted.discard(future)
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
+        if tells_loop or isinstance(error, (SystemExit, KeyboardInterrupt)):
+            raise
+        return
+    task.add_done_callback(functools.partial(_forget, loop, future))
+    lead(task, future, loop)
+
+
+def _forget(loop: Loop, future: concurrent.futures.Future[Any], task: _core.Future[Any]) -> None:
+    loop._submitted.discard(future)
 
 
 def run_coroutine_threadsafe(
@@ -114,10 +107,7 @@ def run_coroutine_threadsafe(
     """
     if not _core.iscoroutine(coro):
         raise TypeError("A coroutine object is required")
-    submission = Submission(loop, lambda: coro, tells_loop=True)
-    future = submission.future
-    loop.call_soon_threadsafe(submission)
-    return future
+    return submit(loop, lambda: coro, tells_loop=True)
 
 
 __all__ = ["run_coroutine_threadsafe", "to_thread", "wrap_future"]

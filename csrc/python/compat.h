@@ -21,6 +21,7 @@
 #include <structmember.h>
 
 #define Py_T_PYSSIZET T_PYSSIZET
+#define Py_T_DOUBLE T_DOUBLE
 #define Py_READONLY READONLY
 
 /* The pending exception as one object with its traceback; NULL if there is none. */

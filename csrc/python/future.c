@@ -2,6 +2,7 @@
  * future_type.c. */
 #include "python/future.h"
 
+#include "python/debug.h"
 #include "python/handle.h"
 #include "python/task.h"
 
@@ -31,6 +32,13 @@ struct tc_py_future *tc_py_future_new(struct tc_py_loop *loop, PyTypeObject *typ
     }
     future->node.ops = ops;
     future->loop = (struct tc_py_loop *)Py_NewRef(loop);
+    if (tc_unlikely(loop->is_debug)) {
+        if (tc_py_debug_trace(loop->state, (PyObject *)future) < 0) {
+            Py_DECREF(future);
+            return NULL;
+        }
+        future->flags |= TC_PY_FUTURE_TRACED;
+    }
     return future;
 }
 

@@ -31,6 +31,7 @@ enum tc_py_future_flags {
     TC_PY_TASK_LISTED = 1 << 8,      /* in loop->tasks                                          */
     TC_PY_TASK_STARTED = 1 << 9,
     TC_PY_TASK_QUIET = 1 << 10,      /* not: "was destroyed but it is pending"                  */
+    TC_PY_FUTURE_TRACED = 1 << 30,   /* in the table of python/debug.h                          */
 };
 
 struct tc_py_future {

@@ -1,5 +1,6 @@
 /* The Python type Future; how it works is in future.c. */
 #include "python/args.h"
+#include "python/debug.h"
 #include "python/future.h"
 #include "python/handle.h"
 
@@ -48,6 +49,10 @@ int tc_py_future_clear(PyObject *self)
 {
     Py_CLEAR(future_of(self)->callbacks);
     Py_CLEAR(future_of(self)->result);
+    if (tc_unlikely(future_of(self)->flags & TC_PY_FUTURE_TRACED)) {
+        future_of(self)->flags &= ~(uint32_t)TC_PY_FUTURE_TRACED;
+        tc_py_debug_forget(future_of(self)->loop->state, self);
+    }
     return 0;
 }
 
@@ -464,9 +469,9 @@ static PyObject *get_callbacks(PyObject *self, void *Py_UNUSED(closure))
     return list;
 }
 
-static PyObject *get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+static PyObject *get_source_traceback(PyObject *self, void *Py_UNUSED(closure))
 {
-    Py_RETURN_NONE;
+    return tc_py_debug_attribute(future_of(self)->loop->state, self);
 }
 
 PyObject *tc_py_future_repr_by(PyObject *self, PyObject *b_function)
@@ -531,7 +536,7 @@ static PyGetSetDef future_attributes[] = {
     {"_exception", get_ended, NULL, NULL, (void *)"exception"},
     {"_cancel_message", tc_py_future_get_message, tc_py_future_set_message, NULL, NULL},
     {"_callbacks", get_callbacks, NULL, NULL, NULL},
-    {"_source_traceback", get_none, NULL, NULL, NULL},
+    {"_source_traceback", get_source_traceback, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

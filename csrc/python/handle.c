@@ -1,5 +1,7 @@
 #include "python/handle.h"
 
+#include "python/debug.h"
+
 #include "base/assert.h"
 
 #include <stddef.h>
@@ -38,17 +40,28 @@ static PyObject *arguments_tuple(const struct call *call)
     return call->is_single ? PyTuple_Pack(1, call->arguments) : Py_NewRef(call->arguments);
 }
 
-/* "f(1) at file.py:3"; a new reference or NULL. */
+/* "f() at file.py:3", in debug mode with the arguments; a new reference or NULL. */
 static PyObject *describe_callback(struct tc_py_handle *handle, const struct call *call)
 {
-    PyObject *arguments = arguments_tuple(call);
+    struct tc_py_loop_state *state = handle->loop->state;
+    bool is_debug = handle->loop->is_debug;
+    PyObject *arguments = is_debug ? arguments_tuple(call) : PyTuple_New(0);
+    PyObject *names = NULL;
     PyObject *result = NULL;
 
-    if (arguments != NULL) {
-        result = PyObject_CallFunctionObjArgs(handle->loop->state->format_callback, call->callback,
-                                              arguments, NULL);
-        Py_DECREF(arguments);
+    if (arguments == NULL) {
+        return NULL;
     }
+    if (!state->formats_debug) {
+        result =
+            PyObject_CallFunctionObjArgs(state->format_callback, call->callback, arguments, NULL);
+    } else if ((names = PyTuple_Pack(1, state->str_debug)) != NULL) {
+        PyObject *b_all[] = {call->callback, arguments, is_debug ? Py_True : Py_False};
+
+        result = PyObject_Vectorcall(state->format_callback, b_all, 2, names);
+        Py_DECREF(names);
+    }
+    Py_DECREF(arguments);
     return result;
 }
 
@@ -147,6 +160,12 @@ static int store_arguments(struct tc_py_handle *handle, PyObject *const *b_argum
     return 0;
 }
 
+static int trace_handle(struct tc_py_handle *handle)
+{
+    handle->is_traced = true;
+    return tc_py_debug_trace(handle->loop->state, (PyObject *)handle);
+}
+
 struct tc_py_handle *tc_py_handle_new(struct tc_py_loop *loop, PyTypeObject *type,
                                       PyObject *b_callback, PyObject *const *b_arguments,
                                       Py_ssize_t count, PyObject *b_context)
@@ -163,7 +182,8 @@ struct tc_py_handle *tc_py_handle_new(struct tc_py_loop *loop, PyTypeObject *typ
     handle->callback = Py_NewRef(b_callback);
     handle->context =
         b_context == NULL || b_context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(b_context);
-    if (handle->context == NULL || store_arguments(handle, b_arguments, count) < 0) {
+    if (handle->context == NULL || store_arguments(handle, b_arguments, count) < 0 ||
+        (tc_unlikely(loop->is_debug) && trace_handle(handle) < 0)) {
         Py_DECREF(handle);
         return NULL;
     }
@@ -214,6 +234,10 @@ static int handle_clear(PyObject *self)
     Py_CLEAR(handle_of(self)->callback);
     Py_CLEAR(handle_of(self)->arguments);
     Py_CLEAR(handle_of(self)->context);
+    if (tc_unlikely(handle_of(self)->is_traced)) {
+        handle_of(self)->is_traced = false;
+        tc_py_debug_forget(handle_of(self)->loop->state, self);
+    }
     return 0;
 }
 
@@ -235,10 +259,18 @@ PyDoc_STRVAR(cancel_doc,
 
 void tc_py_handle_cancel(struct tc_py_handle *handle)
 {
-    PyObject *callback = handle->callback;
-    PyObject *arguments = handle->arguments;
+    PyObject *callback;
+    PyObject *arguments;
 
-    handle->is_cancelled = true;
+    if (!handle->is_cancelled) {
+        handle->is_cancelled = true;
+        if (tc_unlikely(handle->loop->is_debug)) {
+            handle->is_traced = true;
+            tc_py_debug_keep_repr(handle->loop->state, (PyObject *)handle);
+        }
+    }
+    callback = handle->callback;
+    arguments = handle->arguments;
     handle->callback = NULL;
     handle->arguments = NULL;
     if (tc_heap_node_is_queued(&handle->timer.node)) {
@@ -282,23 +314,97 @@ static PyObject *handle_when(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble(handle_of(self)->when);
 }
 
+/* ---- attributes that others look at -------------------------------------------------------- */
+
+static PyObject *get_callback(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *b_callback = handle_of(self)->callback;
+
+    return Py_NewRef(b_callback == NULL ? Py_None : b_callback);
+}
+
+static PyObject *get_arguments(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct tc_py_handle *handle = handle_of(self);
+    struct call it = {handle->callback, handle->arguments, handle->is_single};
+
+    return it.callback == NULL ? Py_NewRef(Py_None) : arguments_tuple(&it);
+}
+
+static PyObject *get_source_traceback(PyObject *self, void *Py_UNUSED(closure))
+{
+    return tc_py_debug_attribute(handle_of(self)->loop->state, self);
+}
+
+/* " created at file:line" if debug mode knows it, else ""; a new reference or NULL. */
+static PyObject *describe_place(struct tc_py_handle *handle)
+{
+    PyObject *stack = tc_py_debug_traceback(handle->loop->state, (PyObject *)handle);
+    PyObject *frame = stack == NULL ? NULL : PySequence_GetItem(stack, -1);
+    PyObject *file = frame == NULL ? NULL : PySequence_GetItem(frame, 0);
+    PyObject *line = file == NULL ? NULL : PySequence_GetItem(frame, 1);
+    PyObject *result = NULL;
+
+    if (line != NULL) {
+        result = PyUnicode_FromFormat(" created at %S:%S", file, line);
+    } else {
+        PyErr_Clear(); /* an empty stack */
+        result = PyUnicode_FromString("");
+    }
+    Py_XDECREF(line);
+    Py_XDECREF(file);
+    Py_XDECREF(frame);
+    Py_XDECREF(stack);
+    return result;
+}
+
+/* " when=1.5" of a TimerHandle, else ""; a new reference or NULL. */
+static PyObject *describe_time(struct tc_py_handle *handle)
+{
+    PyObject *when;
+    PyObject *result;
+
+    if (!PyObject_TypeCheck(handle, handle->loop->state->timer_handle_type)) {
+        return PyUnicode_FromString("");
+    }
+    when = PyFloat_FromDouble(handle->when);
+    if (when == NULL) {
+        return NULL;
+    }
+    result = PyUnicode_FromFormat(" when=%R", when);
+    Py_DECREF(when);
+    return result;
+}
+
 static PyObject *handle_repr(PyObject *self)
 {
     struct tc_py_handle *handle = handle_of(self);
     struct call it = {handle->callback, handle->arguments, handle->is_single};
-    PyObject *name = PyType_GetName(Py_TYPE(self));
-    PyObject *text = NULL;
+    PyObject *kept = tc_py_debug_kept_repr(handle->loop->state, self);
+    PyObject *name;
+    PyObject *when;
+    PyObject *text;
+    PyObject *place;
     PyObject *result = NULL;
 
-    if (name == NULL) {
-        return NULL;
+    if (kept != NULL) {
+        return kept;
     }
-    text = it.callback == NULL ? PyUnicode_FromString("cancelled") : describe_callback(handle, &it);
-    if (text != NULL) {
-        result = PyUnicode_FromFormat("<%U %U>", name, text);
+    name = PyType_GetName(Py_TYPE(self));
+    when = name == NULL ? NULL : describe_time(handle);
+    text = when == NULL          ? NULL
+           : it.callback == NULL ? PyUnicode_FromString("")
+                                 : describe_callback(handle, &it);
+    place = text == NULL ? NULL : describe_place(handle);
+    if (place != NULL) {
+        result =
+            PyUnicode_FromFormat("<%U%s%U%s%U%U>", name, handle->is_cancelled ? " cancelled" : "",
+                                 when, PyUnicode_GET_LENGTH(text) > 0 ? " " : "", text, place);
     }
-    Py_DECREF(name);
+    Py_XDECREF(name);
+    Py_XDECREF(when);
     Py_XDECREF(text);
+    Py_XDECREF(place);
     return result;
 }
 
@@ -311,6 +417,13 @@ static PyMethodDef handle_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyGetSetDef handle_attributes[] = {
+    {"_callback", get_callback, NULL, NULL, NULL},
+    {"_args", get_arguments, NULL, NULL, NULL},
+    {"_source_traceback", get_source_traceback, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMethodDef timer_methods[] = {
     {"when", handle_when, METH_NOARGS, when_doc},
     {NULL, NULL, 0, NULL},
@@ -320,13 +433,10 @@ PyDoc_STRVAR(handle_doc, "What call_soon() and call_soon_threadsafe() return.");
 PyDoc_STRVAR(timer_doc, "What call_later() and call_at() return.");
 
 static PyType_Slot handle_slots[] = {
-    {Py_tp_doc, (void *)handle_doc},
-    {Py_tp_dealloc, handle_dealloc},
-    {Py_tp_traverse, handle_traverse},
-    {Py_tp_clear, handle_clear},
-    {Py_tp_repr, handle_repr},
-    {Py_tp_methods, handle_methods},
-    {0, NULL},
+    {Py_tp_doc, (void *)handle_doc},   {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse}, {Py_tp_clear, handle_clear},
+    {Py_tp_repr, handle_repr},         {Py_tp_methods, handle_methods},
+    {Py_tp_getset, handle_attributes}, {0, NULL},
 };
 
 static PyType_Slot timer_slots[] = {

@@ -21,6 +21,7 @@ struct tc_py_handle {
     PyObject *context; /* owned                                                          */
     PyObject *arguments; /* owned; NULL: none; a tuple; or, if is_single, the argument     */
     double when; /* of a TimerHandle, as it was given                              */
+    bool is_traced; /* in the table of python/debug.h                                 */
     bool is_single;
     bool is_cancelled;
     bool is_queued; /* of add_reader and add_writer: in the ready queue               */

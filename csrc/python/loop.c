@@ -1,6 +1,7 @@
 /* The loop's turn, its checks and its reports; the Python methods are in loop_type.c. */
 #include "python/loop.h"
 
+#include "python/debug.h"
 #include "python/errors.h"
 #include "python/gil.h"
 #include "python/handle.h"
@@ -196,7 +197,11 @@ static int run_ready(struct tc_py_loop *loop)
         if (link == NULL) {
             break; /* somebody closed the loop */
         }
-        result = node->ops->run(node, loop);
+        if (tc_unlikely(loop->is_debug)) {
+            result = tc_py_debug_run(loop, node);
+        } else {
+            result = node->ops->run(node, loop);
+        }
         Py_DECREF(node);
     }
     return result;
@@ -267,12 +272,15 @@ static PyObject *report_context(struct tc_py_loop_state *state, PyObject *b_mess
                                 PyObject *b_key, PyObject *b_object, PyObject *b_exception)
 {
     PyObject *context = PyDict_New();
+    PyObject *stack = b_object == NULL ? NULL : tc_py_debug_traceback(state, b_object);
 
     if (context == NULL || put(context, state->str_message, b_message) < 0 ||
         put(context, state->str_exception, b_exception) < 0 ||
-        (b_key != NULL && put(context, b_key, b_object) < 0)) {
+        (b_key != NULL && put(context, b_key, b_object) < 0) ||
+        put(context, state->str_source_traceback, stack) < 0) {
         Py_CLEAR(context);
     }
+    Py_XDECREF(stack);
     return context;
 }
 

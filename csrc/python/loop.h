@@ -59,6 +59,8 @@ struct tc_py_loop {
     struct tc_py_mailbox *mailbox;  /* one reference; NULL once closed                          */
     PyObject *stop_iteration;       /* owned; reused by tc_py_stop, or NULL                     */
     PyObject *task_factory;         /* owned; a callable, or NULL                               */
+    struct tc_py_node *debug_node;  /* borrowed; what runs now, in debug mode                   */
+    double slow_callback_duration;  /* seconds; what runs longer is logged, in debug mode       */
     PyObject *armed; /* owned; a list of deadlines while the time is held, or NULL */
     int64_t held_ns; /* that time                                                */
     _Atomic unsigned long thread; /* who runs it, 0 while nobody does                         */
@@ -68,6 +70,7 @@ struct tc_py_loop {
     int signal_write_fd; /* the end for signal.set_wakeup_fd                         */
     bool is_stopping;
     bool is_closed;
+    bool is_debug;                  /* see python/debug.h                                       */
     bool has_stop_value; /* stop_iteration holds a value to be dropped               */
 };
 

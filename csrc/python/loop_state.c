@@ -64,6 +64,8 @@ static const struct import imports[] = {
     IMPORT("asyncio.base_tasks", "_task_get_stack", task_get_stack),
     IMPORT("asyncio.base_tasks", "_task_print_stack", task_print_stack),
     IMPORT("asyncio.format_helpers", "_format_callback_source", format_callback),
+    IMPORT("asyncio.format_helpers", "extract_stack", extract_stack),
+    IMPORT("traceback", "format_list", format_list),
     IMPORT("collections.abc", "Coroutine", coroutine_abc),
 };
 
@@ -182,10 +184,11 @@ int tc_py_add_loop(PyObject *module)
 
     tc_py_wakeup_setup();
     if (import_objects(state) < 0 || make_strings(state) < 0 || make_wrapper(state) < 0 ||
-        tc_py_add_loop_type(module, state) < 0 || tc_py_add_handle_types(module, state) < 0 ||
-        tc_py_add_future_type(module, state) < 0 || tc_py_add_task_type(module, state) < 0 ||
-        tc_py_add_operation_type(module, state) < 0 || tc_py_add_sleep(module, state) < 0 ||
-        tc_py_add_gather(module, state) < 0 || tc_py_add_task_functions(module, state) < 0) {
+        tc_py_add_debug(module, state) < 0 || tc_py_add_loop_type(module, state) < 0 ||
+        tc_py_add_handle_types(module, state) < 0 || tc_py_add_future_type(module, state) < 0 ||
+        tc_py_add_task_type(module, state) < 0 || tc_py_add_operation_type(module, state) < 0 ||
+        tc_py_add_sleep(module, state) < 0 || tc_py_add_gather(module, state) < 0 ||
+        tc_py_add_task_functions(module, state) < 0) {
         return -1;
     }
     return register_fork_hook();

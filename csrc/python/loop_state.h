@@ -13,6 +13,7 @@
 
 #include "base/atomic.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* type, name, what it is */
@@ -36,7 +37,10 @@
     X(PyObject, task_get_stack) \
     X(PyObject, task_print_stack) \
     X(PyObject, format_callback)          /* asyncio.format_helpers */ \
-    X(PyObject, wrap_awaitable)           /* a coroutine around an awaitable */
+    X(PyObject, wrap_awaitable)           /* a coroutine around an awaitable */ \
+    X(PyObject, extract_stack)            /* asyncio.format_helpers */ \
+    X(PyObject, format_list)              /* traceback */ \
+    X(PyObject, traces)                   /* a dict; see python/debug.h */
 
 #define TC_PY_LOOP_STRINGS(X) \
     X(__class__) \
@@ -45,6 +49,7 @@
     X(add_done_callback) \
     X(call_exception_handler) \
     X(cancel) \
+    X(debug) \
     X(exception) \
     X(future) \
     X(get_loop) \
@@ -52,6 +57,7 @@
     X(message) \
     X(msg) \
     X(result) \
+    X(source_traceback) \
     X(task) \
     X(throw)
 
@@ -67,6 +73,8 @@ struct tc_py_loop_state {
     /* Memory of sleep(0) objects for reuse. On builds without the GIL the array has no slot. */
     PyObject *spare_yields[TC_PY_SPARE_YIELDS + 1];
     int spare_yield_count;
+    bool formats_debug; /* format_callback takes debug=, and shows no arguments without it    */
+    _Atomic bool traces_servers; /* note where native servers are started                         */
     _Atomic uint64_t task_names; /* the number of the last "Task-N"                              */
 };
 
@@ -93,6 +101,7 @@ int tc_py_add_task_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_gather(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_sleep(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_operation_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_debug(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_task_functions(PyObject *module, struct tc_py_loop_state *state);
 
 /* Free the spare objects of sleep(0) (sleep.c). */

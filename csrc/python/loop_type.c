@@ -1,4 +1,5 @@
 /* The Python type LoopBase: what tinycoro.Loop has in C. */
+#include "python/debug.h"
 #include "python/errors.h"
 #include "python/handle.h"
 #include "python/loop.h"
@@ -75,6 +76,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     tc_list_init(&loop->tasks);
     loop->signal_fd = loop->signal_write_fd = -1;
     loop->generation = tc_py_process_generation();
+    loop->slow_callback_duration = 0.1;
     error = tc_py_mailbox_new(&loop->mailbox);
     if (error < 0) {
         loop->is_closed = true;
@@ -174,6 +176,7 @@ static void loop_dealloc(PyObject *self)
 
     PyObject_GC_UnTrack(self);
     (void)loop_clear(self); /* cannot fail */
+    tc_py_debug_set(loop_of(self), false);
     release_mailbox(loop_of(self));
     tc_heap_fini(&loop_of(self)->timers);
     type->tp_free(self);
@@ -451,6 +454,45 @@ static PyObject *loop_signal_fd(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(loop->signal_write_fd);
 }
 
+/* ---- debug mode ------------------------------------------------------------------------- */
+
+static PyObject *get_debug(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(loop_of(self)->is_debug);
+}
+
+static int set_debug(PyObject *self, PyObject *b_value, void *Py_UNUSED(closure))
+{
+    int truth = b_value == NULL ? 0 : PyObject_IsTrue(b_value);
+
+    if (truth < 0 || tc_py_loop_check(loop_of(self), "Loop.set_debug()") < 0) {
+        return -1;
+    }
+    tc_py_debug_set(loop_of(self), truth > 0);
+    return 0;
+}
+
+/* The handle, task or operation that runs now, if debug mode knows it; else, and elsewhere, None. */
+static PyObject *get_debug_node(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct tc_py_loop *loop = loop_of(self);
+    struct tc_py_node *node = tc_py_loop_running() == loop ? loop->debug_node : NULL;
+
+    return Py_NewRef(node == NULL ? Py_None : (PyObject *)node);
+}
+
+static PyGetSetDef loop_attributes[] = {
+    {"_is_debug", get_debug, set_debug, NULL, NULL},
+    {"_current_handle", get_debug_node, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef loop_members[] = {
+    {"slow_callback_duration", Py_T_DOUBLE, offsetof(struct tc_py_loop, slow_callback_duration), 0,
+     PyDoc_STR("In debug mode, what runs for so many seconds is logged.")},
+    {NULL, 0, 0, 0, NULL},
+};
+
 /* ---- the type --------------------------------------------------------------------------- */
 
 #define KEYWORDS(function) TC_PY_KEYWORD_FUNCTION(function), METH_FASTCALL | METH_KEYWORDS
@@ -484,13 +526,9 @@ static PyMethodDef loop_methods[] = {
 PyDoc_STRVAR(loop_doc, "The part of tinycoro.Loop that is written in C.");
 
 static PyType_Slot loop_slots[] = {
-    {Py_tp_doc, (void *)loop_doc},
-    {Py_tp_new, loop_new},
-    {Py_tp_dealloc, loop_dealloc},
-    {Py_tp_traverse, loop_traverse},
-    {Py_tp_clear, loop_clear},
-    {Py_tp_methods, loop_methods},
-    {0, NULL},
+    {Py_tp_doc, (void *)loop_doc},   {Py_tp_new, loop_new},         {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_traverse, loop_traverse}, {Py_tp_clear, loop_clear},     {Py_tp_methods, loop_methods},
+    {Py_tp_getset, loop_attributes}, {Py_tp_members, loop_members}, {0, NULL},
 };
 
 static PyType_Spec loop_spec = {

@@ -1,5 +1,6 @@
 #include "python/operation.h"
 
+#include "python/debug.h"
 #include "python/loop.h"
 #include "python/task.h"
 
@@ -75,6 +76,9 @@ void tc_py_operation_init(struct tc_py_operation *op, const struct tc_py_operati
 {
     op->node.ops = &ops->node;
     op->ops = ops;
+    if (tc_py_debug_is_possible()) {
+        op->is_traced = tc_py_debug_trace_quietly((PyObject *)op);
+    }
 }
 
 void tc_py_operation_wake(struct tc_py_operation *op)
@@ -140,15 +144,27 @@ void tc_py_operation_clear(struct tc_py_operation *op)
     }
     op->task = NULL;
     Py_CLEAR(op->message);
+    if (tc_unlikely(op->is_traced)) {
+        op->is_traced = false;
+        tc_py_debug_forget_quietly((PyObject *)op);
+    }
 }
 
 void tc_py_warn_never_awaited(PyObject *self, const char *name)
 {
+    struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(self));
     PyObject *pending = PyErr_GetRaisedException();
+    PyObject *made = NULL;
 
-    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "operation '%s' was never awaited", name) < 0) {
+    if (state != NULL) {
+        made = tc_py_debug_text(state, self, "Operation created at (most recent call last)");
+    }
+    PyErr_Clear(); /* the warning matters more */
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "operation '%s' was never awaited%V", name, made,
+                         "") < 0) {
         PyErr_WriteUnraisable(self);
     }
+    Py_XDECREF(made);
     PyErr_SetRaisedException(pending);
 }
 

@@ -112,6 +112,7 @@ struct tc_py_operation {
     struct tc_py_task *task; /* borrowed (O1); NULL unless SUSPENDED to CANCELLED */
     PyObject *message; /* owned; the cancel's argument while CANCELLED      */
     uint8_t state; /* enum tc_py_operation_state                        */
+    bool is_traced; /* in the table of python/debug.h                    */
 };
 
 /* The node functions every operation shares. */
@@ -135,7 +136,8 @@ void tc_py_operation_clear(struct tc_py_operation *op);
 /* Warn that the operation was never awaited, if that is so. For tp_finalize. */
 void tc_py_operation_finalize(PyObject *self);
 
-/* The warning itself; leaves a pending exception alone. */
+/* The warning itself, with the stack that made the object if debug mode knows it; leaves a pending
+ * exception alone. */
 void tc_py_warn_never_awaited(PyObject *self, const char *name);
 
 /* The exception that the arguments of a throw() mean: a new reference, or NULL with TypeError. */

@@ -1,5 +1,6 @@
 /* The life of a server object: start, close, abort, wait, and `with`. */
 #include "python/args.h"
+#include "python/debug.h"
 #include "python/errors.h"
 #include "python/gil.h"
 #include "python/runtime.h"
@@ -132,6 +133,7 @@ PyObject *tc_py_server_start(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (address == NULL) {
         return NULL; /* no memory for a tuple; the server runs, and close() and wait() work */
     }
+    tc_py_debug_trace_server(object);
     Py_RETURN_NONE;
 }
 

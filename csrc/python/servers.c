@@ -1,5 +1,6 @@
 /* The types of native servers: what Python sees of struct tc_py_server. */
 #include "python/counters.h"
+#include "python/debug.h"
 #include "python/gil.h"
 #include "python/module.h"
 #include "python/server.h"
@@ -173,9 +174,12 @@ static void server_finalize(PyObject *object)
     if (!is_closed) {
         PyThreadState *thread;
 
-        if (PyErr_ResourceWarning(object, 1, "unclosed %R", object) < 0) {
+        PyObject *place = tc_py_debug_server_text(object);
+
+        if (PyErr_ResourceWarning(object, 1, "unclosed %R%V", object, place, "") < 0) {
             PyErr_WriteUnraisable(object);
         }
+        Py_XDECREF(place);
         thread = tc_gil_release();
         tc_server_abort(record->server);
         is_closed = tc_py_native_ends_by(record->server, tc_deadline_after_ns(TC_PY_ABORT_NS));
@@ -199,6 +203,7 @@ static void server_dealloc(PyObject *object)
         PyObject_ClearWeakRefs(object);
     }
     (void)server_clear(object); /* cannot fail */
+    tc_py_debug_forget_quietly(object);
     Py_CLEAR(self->host);
     type->tp_free(object);
     Py_DECREF(type);

@@ -1,5 +1,6 @@
 /* sleep(): a timer of the loop, or for a delay of 0 one turn. */
 #include "python/args.h"
+#include "python/debug.h"
 #include "python/loop.h"
 #include "python/operation.h"
 #include "python/task.h"
@@ -140,7 +141,8 @@ static PyObject *sleep_new(struct tc_py_loop_state *state, double delay, PyObjec
  * rare and takes the other type. */
 struct yield_operation {
     PyObject_HEAD uint8_t
-        state; /* enum tc_py_operation_state: NEW, SUSPENDED, FINISHED                      */
+        state;      /* enum tc_py_operation_state: NEW, SUSPENDED, FINISHED                    */
+    bool is_traced; /* in the table of python/debug.h                                          */
 };
 
 static enum tc_py_outcome yield_advance(struct yield_operation *self)
@@ -237,6 +239,9 @@ static void yield_dealloc(PyObject *self)
     struct tc_py_loop_state *state = tc_py_loop_state_of_type(type);
 
     yield_finalize(self);
+    if (tc_unlikely(((struct yield_operation *)self)->is_traced)) {
+        tc_py_debug_forget_quietly(self);
+    }
     if (state != NULL && state->spare_yield_count < TC_PY_SPARE_YIELDS) {
         state->spare_yields[state->spare_yield_count++] = self;
     } else {
@@ -305,10 +310,18 @@ static PyObject *yield_new(struct tc_py_loop_state *state)
     PyObject *self;
 
     if (state->spare_yield_count == 0) {
-        return type->tp_alloc(type, 0);
+        self = type->tp_alloc(type, 0);
+        if (self == NULL) {
+            return NULL;
+        }
+    } else {
+        self = PyObject_Init(state->spare_yields[--state->spare_yield_count], type);
+        ((struct yield_operation *)self)->state = TC_PY_OPERATION_NEW;
+        ((struct yield_operation *)self)->is_traced = false;
     }
-    self = PyObject_Init(state->spare_yields[--state->spare_yield_count], type);
-    ((struct yield_operation *)self)->state = TC_PY_OPERATION_NEW;
+    if (tc_py_debug_is_possible()) {
+        ((struct yield_operation *)self)->is_traced = tc_py_debug_trace_quietly(self);
+    }
     return self;
 }
 

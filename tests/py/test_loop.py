@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -59,7 +59,7 @@ def test_a_timer_handle_tells_its_time(loop: Loop) -> None:
     handle.cancel()
     handle.cancel()
     assert handle.cancelled()
-    assert repr(handle) == "<TimerHandle cancelled>"
+    assert repr(handle) == "<TimerHandle cancelled when=12.5>"
 
 
 def test_time_is_the_monotonic_clock(loop: Loop) -> None:
@@ -103,7 +103,7 @@ def test_loops_do_not_nest(loop: Loop) -> None:
 
     async def main() -> None:
         assert loop.is_running()
-        assert "running" in repr(loop)
+        assert repr(loop) == "<Loop running=True closed=False debug=False>"
         with pytest.raises(RuntimeError, match="already running"):
             loop.run_forever()
         with pytest.raises(RuntimeError, match="another loop is running"):
@@ -127,7 +127,7 @@ def test_a_closed_loop_refuses_everything(loop: Loop) -> None:
     loop.close()
     loop.close()
     assert loop.is_closed()
-    assert "closed" in repr(loop)
+    assert repr(loop) == "<Loop running=False closed=True debug=False>"
     coro = tinycoro.sleep(0)
     for call in (
         lambda: loop.call_soon(print),
@@ -239,18 +239,6 @@ def test_set_event_loop_is_per_thread(loop: Loop) -> None:
     tinycoro.set_event_loop(None)
     with pytest.raises(RuntimeError, match="no current event loop"):
         tinycoro.get_event_loop()
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda loop: loop.set_debug(True),
-    ],
-)
-def test_what_comes_later_says_so(loop: Loop, call: Callable[[Loop], object]) -> None:
-    with pytest.raises(NotImplementedError, match="comes with"):
-        call(loop)
-    assert loop.get_debug() is False
 
 
 def test_asynchronous_generators_are_closed_at_the_end() -> None:

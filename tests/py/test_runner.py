@@ -97,12 +97,12 @@ def test_a_loop_factory_is_used() -> None:
     assert made[0].is_closed()
 
 
-def test_debug_comes_later() -> None:
-    assert tinycoro.run(_value(1), debug=False) == 1
-    coro = _value()
-    with pytest.raises(NotImplementedError, match="debug"):
-        tinycoro.run(coro, debug=True)
-    coro.close()
+def test_debug_is_passed_on() -> None:
+    async def is_debug() -> bool:
+        return tinycoro.get_running_loop().get_debug()
+
+    assert tinycoro.run(is_debug(), debug=True)
+    assert not tinycoro.run(is_debug(), debug=False)
 
 
 def test_threads_may_each_run_their_loop() -> None:
