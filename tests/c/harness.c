@@ -108,6 +108,20 @@ void tc_test_skipf(const char *format, ...)
     _exit(EXIT_SKIPPED);
 }
 
+void tc_test_timely(int64_t (*measure)(void *arg), void *arg, int64_t limit_ns)
+{
+    enum { TRIES = 5 };
+
+    for (int i = 0; i < TRIES; i++) {
+        int64_t took = measure(arg);
+        if (took <= limit_ns) {
+            return;
+        }
+        fprintf(stderr, "%.3f ms, limit %.3f\n", (double)took / 1e6, (double)limit_ns / 1e6);
+    }
+    tc_test_failf("too late each time");
+}
+
 static bool values_are_equal(struct tc_test_value a, struct tc_test_value b)
 {
     if (a.kind == TC_TEST_VALUE_DOUBLE || b.kind == TC_TEST_VALUE_DOUBLE) {

@@ -72,6 +72,11 @@ _Noreturn void tc_test_failf(const char *format, ...) __attribute__((format(prin
 /* End this test as skipped.  Only for what the machine lacks, never for what is hard to test. */
 _Noreturn void tc_test_skipf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Measure until a result is at most `limit_ns`; end this test as failed after five. For limits that
+ * are close to what is expected: a busy machine makes one or the other measurement late, a fault
+ * makes all of them late. What must never happen, not even once, is a check inside `measure`. */
+void tc_test_timely(int64_t (*measure)(void *arg), void *arg, int64_t limit_ns);
+
 /* Run fn(arg) in a forked child, for code that is expected to die.  Its standard error goes to
  * `output` (always terminated, cut at output_size).  Returns the child's wait status; a child
  * whose fn returns exits with 0. */

@@ -19,8 +19,9 @@ from tinycoro import EchoServer
 
 # A test that waits longer than this waits for something that will not happen.
 PATIENCE = 20.0
-# Where a duration is asserted, what a busy machine may add to it.
-SLACK = 0.5
+# Where a duration is asserted, what a busy machine may add to it; still less than what the shortest
+# wait would add that should not be there, the second of a drain.
+SLACK = 0.9
 
 IS_SLOW_LANE = bool(os.environ.get("TC_SLOW"))
 
@@ -93,6 +94,17 @@ def wait_until(condition: Callable[[], bool], timeout: float = PATIENCE) -> bool
             return False
         time.sleep(0.002)
     return True
+
+
+def timely(limit: float, attempt: Callable[[], float]) -> None:
+    """Of five attempts, one takes at most `limit` seconds; no more are made than needed.
+
+    For limits close to what is expected: a busy machine makes one attempt late, a fault all.
+    """
+    took: list[float] = []
+    while not took or took[-1] > limit:
+        assert len(took) < 5, f"limit {limit} s, took {took}"
+        took.append(attempt())
 
 
 def connect(server: EchoServer | tuple[str, int]) -> socket.socket:

@@ -54,6 +54,16 @@ def run(lane: Callable[[], str], limit: float) -> None:
     print(f"ok   {NAME}: {figures} ({time.monotonic() - begun:.1f} s)", flush=True)
 
 
+def best_of(tries: int, attempt: Callable[[], str]) -> str:
+    """For limits close to what is expected: a busy machine makes one attempt late, a fault all."""
+    for _ in range(tries - 1):
+        try:
+            return attempt()
+        except Failure as failure:
+            print(f"once {NAME}: {failure}", file=sys.stderr, flush=True)
+    return attempt()
+
+
 def wait_until(condition: Callable[[], bool], timeout: float = PATIENCE) -> bool:
     deadline = time.monotonic() + timeout
     while not condition():

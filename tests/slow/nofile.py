@@ -17,7 +17,7 @@ CPU_SECONDS = 0.05
 RECOVERY_SECONDS = 0.1
 
 
-def _crowd(maximum: int | None) -> str:
+def _crowd(maximum: int | None = None) -> str:
     with lane.Server(runtime_workers=2, nofile=LIMIT, max_connections=maximum) as server:
         baseline = server.baseline()
         clients = []
@@ -50,7 +50,7 @@ def _crowd(maximum: int | None) -> str:
 
 def nofile() -> str:
     lane.raise_descriptor_limit()
-    return "; ".join(_crowd(maximum) for maximum in (None, 1000))
+    return f"{lane.best_of(3, _crowd)}; {lane.best_of(3, lambda: _crowd(1000))}"
 
 
-lane.run(nofile, limit=60)
+lane.run(nofile, limit=90)
