@@ -13,6 +13,7 @@
 #include "base/atomic.h"
 #include "sync/channel_core.h"
 
+#define MODEL_VARIANTS 4
 #include "model.h"
 
 static _Atomic uint32_t lock;
@@ -169,7 +170,7 @@ static void visitor(void)
 
 static void setup(void)
 {
-    iteration++;
+    iteration = model_variant();
     tc_atomic_init(&lock, 0);
     tc_channel_core_init(&channel, ring, (uint32_t)(iteration / 2 % 2));
     for (int i = 0; i < 3; i++) {

@@ -11,8 +11,11 @@
  * repeats it, with the threads lined up by a spinning barrier before each iteration, so that their
  * few instructions meet. Prints the number of iterations; a failed check aborts.
  *
- * -DTC_WEAKEN=1 selects a deliberately broken variant, which must fail: under a model checker,
- * under TSan, or on the hardware, as each program says (docs/MEMORY_ORDER.md).
+ * -DTC_MODEL_EXPLORE=1 runs it in every order of its steps, within bounds: explore.h. A program with
+ * several scenarios defines MODEL_VARIANTS and asks model_variant() which one to set up.
+ *
+ * -DTC_WEAKEN=1 selects a deliberately broken variant, which must fail: under the explorer or TSan,
+ * as tests of their own see to, on the hardware too, as each program says (docs/MEMORY_ORDER.md).
  */
 #ifndef TC_TESTS_MODEL_MODEL_H
 #define TC_TESTS_MODEL_MODEL_H
@@ -29,8 +32,14 @@
 #ifndef TC_WEAKEN
 #define TC_WEAKEN 0
 #endif
+#ifndef TC_MODEL_EXPLORE
+#define TC_MODEL_EXPLORE 0
+#endif
 #ifndef TC_MODEL_CHECKER
-#define TC_MODEL_CHECKER 0
+#define TC_MODEL_CHECKER TC_MODEL_EXPLORE
+#endif
+#ifndef MODEL_VARIANTS
+#define MODEL_VARIANTS 1
 #endif
 
 enum { MODEL_THREADS_MAX = 3, MODEL_DEFAULT_SECONDS = 3, MODEL_YIELDS_MAX = 4000000 };
@@ -49,12 +58,21 @@ static _Atomic uint64_t model_round;       /* main: the iteration that threads m
 static _Atomic unsigned model_finished;    /* threads: done with this round                   */
 static _Atomic bool model_over;
 
+#if TC_MODEL_EXPLORE
+static void explore_explain(void);
+static void explore_wait(void);
+static void explore_yield(void);
+#endif
+
 #define MODEL_CHECK(cond) ((cond) ? (void)0 : model_fail(#cond, __LINE__))
 
 _Noreturn static inline void model_fail(const char *what, int line)
 {
     fprintf(stderr, "%s: line %d: %s is false, iteration %llu\n", model_running->name, line, what,
             (unsigned long long)atomic_load_explicit(&model_round, memory_order_relaxed));
+#if TC_MODEL_EXPLORE
+    explore_explain();
+#endif
     abort();
 }
 
@@ -79,6 +97,9 @@ static inline double model_seconds(void)
  * the CPU away millions of times waits for a wake-up that was lost. */
 static inline void model_await(unsigned *spins)
 {
+#if TC_MODEL_EXPLORE
+    explore_wait();
+#endif
     ++*spins;
     if (!TC_MODEL_CHECKER && *spins % 128 == 0) {
         sched_yield();
@@ -86,6 +107,31 @@ static inline void model_await(unsigned *spins)
             model_fail("the wait ends", __LINE__);
         }
     }
+}
+
+#if TC_MODEL_EXPLORE
+#include "explore.h"
+#endif
+
+/* Which of the MODEL_VARIANTS scenarios setup() has to make: under the explorer each in turn, in a
+ * stress test round about. */
+static inline unsigned model_variant(void)
+{
+#if TC_MODEL_EXPLORE
+    return explore.variant;
+#else
+    return (unsigned)(atomic_load_explicit(&model_round, memory_order_relaxed) % MODEL_VARIANTS);
+#endif
+}
+
+/* The same where the loop looks at several places. */
+static inline void model_await_any(void)
+{
+#if TC_MODEL_EXPLORE
+    explore_yield();
+#else
+    sched_yield();
+#endif
 }
 
 /* Spend a different short time in each thread and round: the barrier's own delay would otherwise
@@ -151,6 +197,9 @@ static inline int model_main(const struct model *model, int argc, char **argv)
     uint64_t rounds = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
 
     model_running = model;
+#if TC_MODEL_EXPLORE
+    return explore_main(argc, argv);
+#endif
     if (TC_MODEL_CHECKER) {
         model->setup();
     }

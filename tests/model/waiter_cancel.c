@@ -10,6 +10,7 @@
 #include "base/atomic.h"
 #include "sched/waiter_core.h"
 
+#define MODEL_VARIANTS 2
 #include "model.h"
 
 static struct tc_waiter_word word;
@@ -69,8 +70,8 @@ static void setup(void)
 {
     /* The sequence goes on over the iterations, as it does when a fiber struct is used again. */
     tc_atomic_init(&word.value, tc_waiter_core_pack(next_seq, TC_WAITER_CLAIMED));
-    next_seq++;
-    has_source = TC_WEAKEN == 0 && next_seq % 2 == 0;
+    next_seq += !TC_MODEL_EXPLORE; /* an execution must be the same when it is repeated */
+    has_source = TC_WEAKEN == 0 && model_variant() == 0;
     tc_atomic_init(&cancelled, 0);
     tc_atomic_init(&handed_over, 0);
     tc_atomic_init(&resumed, 0);
