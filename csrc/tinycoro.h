@@ -1,12 +1,18 @@
-/* tinycoro.h — the public C interface: fibers on worker threads, descriptors, TCP servers.
+/* tinycoro.h — the public C interface: fibers on worker threads, descriptors, TCP servers, HTTP.
  *
  * Reading order: sched/fiber.h (what runs), sched/runtime.h (where), io/io.h (what wakes it),
  * sync/channel.h and sync/select.h (how fibers meet), net/stream.h, net/tcp.h and net/unix.h (bytes),
- * net/server.h and net/echo.h (serving).
+ * net/server.h and net/echo.h (serving), http/parser.h and http/chunked.h (requests).
  */
 #ifndef TINYCORO_H
 #define TINYCORO_H
 
+#include "http/chunked.h"
+#include "http/date.h"
+#include "http/multipart.h"
+#include "http/parser.h"
+#include "http/path.h"
+#include "http/range.h"
 #include "io/io.h"
 #include "net/addr.h"
 #include "net/echo.h"

@@ -54,6 +54,7 @@
 
 #define TC_NODISCARD __attribute__((warn_unused_result))
 #define TC_NOINLINE __attribute__((noinline))
+#define TC_ALWAYS_INLINE inline __attribute__((always_inline))
 #define TC_NORETURN __attribute__((noreturn))
 #define TC_COLD __attribute__((cold))
 #define TC_UNUSED __attribute__((unused))
