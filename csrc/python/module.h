@@ -44,5 +44,6 @@ int tc_py_add_servers(PyObject *module);
 
 /* Create the private functions that tests use: fault injection, dump (testing.c). */
 int tc_py_add_testing(PyObject *module);
+int tc_py_add_testing_http(PyObject *module);
 
 #endif

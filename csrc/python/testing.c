@@ -137,5 +137,8 @@ static PyMethodDef testing_functions[] = {
 
 int tc_py_add_testing(PyObject *module)
 {
+    if (tc_py_add_testing_http(module) < 0) {
+        return -1;
+    }
     return PyModule_AddFunctions(module, testing_functions);
 }
