@@ -8,6 +8,9 @@ with tinycoro.EchoServer(port=8000) as server:
 try:
     # First: where it refuses to be imported, nothing else has been either.
     from ._core import (
+        Channel,
+        ChannelClosed,
+        ChannelStatistics,
         EchoServer,
         Future,
         Handle,
@@ -16,6 +19,7 @@ try:
         Task,
         TimerHandle,
         TinycoroError,
+        WouldBlock,
         all_tasks,
         configure,
         create_task,
@@ -25,6 +29,8 @@ try:
         get_running_loop,
         iscoroutine,
         isfuture,
+        select,
+        select_blocking,
         sleep,
         statistics,
     )
@@ -49,6 +55,9 @@ from . import from_thread
 
 __all__ = [
     "CancelledError",
+    "Channel",
+    "ChannelClosed",
+    "ChannelStatistics",
     "EchoServer",
     "Future",
     "Handle",
@@ -60,6 +69,7 @@ __all__ = [
     "Task",
     "TimerHandle",
     "TinycoroError",
+    "WouldBlock",
     "__version__",
     "all_tasks",
     "configure",
@@ -76,6 +86,8 @@ __all__ = [
     "open_signal_receiver",
     "run",
     "run_coroutine_threadsafe",
+    "select",
+    "select_blocking",
     "set_debug",
     "set_event_loop",
     "sleep",

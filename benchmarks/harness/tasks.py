@@ -17,6 +17,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "spawn_join": ("asyncio",),
     "gather100": ("asyncio",),
     "sleep0": ("asyncio",),
+    "pingpong": ("asyncio",),
+    "buffered": ("asyncio",),
     "million": ("uvloop", "tonio"),
 }
 # Row, library to compare with, metric, bound of the ratio.
@@ -24,6 +26,8 @@ LIMITS: tuple[tuple[str, str, str, float], ...] = (
     ("spawn_join", "asyncio", "median", 0.08),
     ("gather100", "asyncio", "median", 0.12),
     ("sleep0", "asyncio", "median", 0.10),
+    ("pingpong", "asyncio", "median", 0.20),
+    ("buffered", "asyncio", "median", 0.28),
     ("million", "uvloop", "median", 0.18),
     ("million", "uvloop", "peak", 0.40),
     ("million", "tonio", "median", 1.0),

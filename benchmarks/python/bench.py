@@ -11,7 +11,7 @@ import importlib
 import resource
 import statistics
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,6 +28,17 @@ def load(name: str) -> tuple[ModuleType, Callable[[Coroutine[Any, Any, Any]], An
     """The module with asyncio's names, and the function that runs a coroutine."""
     module = importlib.import_module(LOOPS[name])
     return (module if name == "tinycoro" else asyncio), module.run
+
+
+def pipe(
+    lib: Lib, capacity: int
+) -> tuple[Callable[[Any], Awaitable[None]], Callable[[], Awaitable[Any]]]:
+    """send and recv of a Channel, or put and get of asyncio's Queue: no layer that costs."""
+    if hasattr(lib, "Channel"):
+        channel = lib.Channel(capacity)
+        return channel.send, channel.recv
+    queue = lib.Queue(capacity)
+    return queue.put, queue.get
 
 
 def peak_bytes() -> int:

@@ -61,11 +61,13 @@ struct tc_py_loop {
     PyObject *task_factory;         /* owned; a callable, or NULL                               */
     struct tc_py_node *debug_node;  /* borrowed; what runs now, in debug mode                   */
     double slow_callback_duration;  /* seconds; what runs longer is logged, in debug mode       */
+    PyObject *spare_operation; /* owned; a finished operation of channels for reuse, or NULL */
     PyObject *armed; /* owned; a list of deadlines while the time is held, or NULL */
     int64_t held_ns; /* that time                                                */
     _Atomic unsigned long thread; /* who runs it, 0 while nobody does                         */
     uint32_t generation; /* of forks, when it was made                               */
     uint32_t since_look; /* nodes run since the last look                            */
+    uint32_t fast; /* operations of channels that the present step did not wait for */
     int signal_fd; /* our end of the wake-up socket, -1: none                  */
     int signal_write_fd; /* the end for signal.set_wakeup_fd                         */
     bool is_stopping;
@@ -77,6 +79,7 @@ struct tc_py_loop {
 /* What a thread knows of itself. Loops run on threads that Python made, never on fibers. */
 struct tc_py_thread {
     struct tc_py_loop *running; /* borrowed; the loop that runs on this thread                  */
+    uint32_t fast;              /* as in the loop, for tasks of loops that are not ours         */
 };
 
 extern _Thread_local struct tc_py_thread tc_py_this_thread;

@@ -187,7 +187,9 @@ int tc_py_add_loop(PyObject *module)
         tc_py_add_debug(module, state) < 0 || tc_py_add_loop_type(module, state) < 0 ||
         tc_py_add_handle_types(module, state) < 0 || tc_py_add_future_type(module, state) < 0 ||
         tc_py_add_task_type(module, state) < 0 || tc_py_add_operation_type(module, state) < 0 ||
-        tc_py_add_sleep(module, state) < 0 || tc_py_add_gather(module, state) < 0 ||
+        tc_py_add_sleep(module, state) < 0 || tc_py_add_guest(module, state) < 0 ||
+        tc_py_add_channel(module, state) < 0 || tc_py_add_channel_operation(module, state) < 0 ||
+        tc_py_add_select(module, state) < 0 || tc_py_add_gather(module, state) < 0 ||
         tc_py_add_task_functions(module, state) < 0) {
         return -1;
     }

@@ -27,6 +27,15 @@
     X(PyTypeObject, operation_type) \
     X(PyTypeObject, sleep_type) \
     X(PyTypeObject, yield_type) \
+    X(PyTypeObject, channel_type) \
+    X(PyTypeObject, channel_operation_type) \
+    X(PyTypeObject, channel_statistics_type) \
+    X(PyTypeObject, select_type) \
+    X(PyTypeObject, guest_type) \
+    X(PyTypeObject, inbox_type) \
+    X(PyObject, channel_closed)           /* ChannelClosed */ \
+    X(PyObject, would_block)              /* WouldBlock */ \
+    X(PyObject, inboxes)                  /* of other loops: a WeakKeyDictionary */ \
     X(PyObject, cancelled_error)          /* asyncio's */ \
     X(PyObject, invalid_state_error)      /* asyncio's */ \
     X(PyObject, coroutine_abc)            /* collections.abc.Coroutine */ \
@@ -100,6 +109,10 @@ int tc_py_add_future_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_task_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_gather(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_sleep(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_guest(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_channel(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_channel_operation(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_select(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_operation_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_debug(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_task_functions(PyObject *module, struct tc_py_loop_state *state);

@@ -94,6 +94,7 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(loop->stop_iteration);
     Py_VISIT(loop->task_factory);
+    Py_VISIT(loop->spare_operation);
     Py_VISIT(loop->armed);
     if (tc_py_descriptors_traverse(loop, visit, arg) != 0) {
         return -1;
@@ -141,6 +142,7 @@ static int loop_clear(PyObject *self)
     drop_tasks(loop);
     Py_CLEAR(loop->stop_iteration);
     Py_CLEAR(loop->task_factory);
+    Py_CLEAR(loop->spare_operation);
     Py_CLEAR(loop->armed);
     return 0;
 }

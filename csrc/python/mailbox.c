@@ -27,6 +27,17 @@ int tc_py_mailbox_new(struct tc_py_mailbox **out)
     return 0;
 }
 
+int tc_py_mailbox_new_guest(struct tc_py_mailbox **out)
+{
+    int error = tc_py_mailbox_new(out);
+
+    if (error == 0) {
+        (*out)->is_guest = true;
+        (void)tc_parker_core_begin(&(*out)->parker); /* asleep from the start: no token yet */
+    }
+    return error;
+}
+
 static void deliver_all(struct tc_py_mailbox *mailbox, struct tc_py_loop *loop)
 {
     struct tc_link *link = tc_inbox_drain(&mailbox->inbox);
@@ -93,6 +104,17 @@ void tc_py_mailbox_post_attached(struct tc_py_mailbox *mailbox, struct tc_py_mes
 void tc_py_mailbox_drain(struct tc_py_mailbox *mailbox, struct tc_py_loop *loop)
 {
     deliver_all(mailbox, loop);
+}
+
+void tc_py_mailbox_drain_guest(struct tc_py_mailbox *mailbox)
+{
+    struct tc_poller_event events[TC_POLLER_BATCH];
+
+    (void)tc_poller_wait(&mailbox->poller, events, 0); /* takes the edge */
+    (void)tc_parker_core_end(&mailbox->parker);
+    do {
+        deliver_all(mailbox, NULL);
+    } while (!tc_parker_core_begin(&mailbox->parker));
 }
 
 int tc_py_mailbox_sleep(struct tc_py_mailbox *mailbox, struct tc_poller_event *events,

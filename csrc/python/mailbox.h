@@ -8,6 +8,10 @@
  * worker, which knows no Python reference counts, and may do so when the loop object is gone. It
  * lives as long as anybody holds a reference to it.
  *
+ * A guest's mailbox stands in for the sleep of a loop that is not ours (python/guest.h): that loop
+ * watches a descriptor, and tc_py_mailbox_drain_guest is what it calls then. Such a mailbox counts as
+ * asleep at all times but during the drain.
+ *
  * A closed mailbox: close() publishes `is_closed`, then empties the inbox; a Python thread posts,
  * then looks at `is_closed` and empties the inbox itself. Both orders are seq_cst, so one of the two
  * sees the message. After close the batch is taken by exchange, so it does not matter who takes it.
@@ -39,7 +43,8 @@
 struct tc_py_loop;
 struct tc_py_message;
 
-/* Called on the loop's thread, attached; or with loop == NULL when the loop is closed: then it
+/* Called on the loop's thread, attached; with loop == NULL by a guest; or with loop == NULL when the
+ * loop is closed: then it
  * releases what the message owns and, unless MB1 holds for it, touches no Python object. */
 typedef void tc_py_deliver_fn(struct tc_py_message *message, struct tc_py_loop *loop);
 
@@ -55,10 +60,28 @@ struct tc_py_mailbox {
     struct tc_poller poller; /* where it sleeps; constant until the last release          */
     _Atomic uint32_t references;
     _Atomic bool is_closed; /* written once, by close                                    */
+    bool is_guest; /* constant                                                  */
 };
 
 /* Make a mailbox with one reference. Parks: never   Threads: any   Returns 0 or -errno. */
 TC_NODISCARD int tc_py_mailbox_new(struct tc_py_mailbox **out);
+
+/* The same for a guest. Parks: never   Threads: any   Returns 0 or -errno. */
+TC_NODISCARD int tc_py_mailbox_new_guest(struct tc_py_mailbox **out);
+
+/* The descriptor that becomes readable when a guest's mailbox has got messages.
+ * Parks: never   Threads: holders */
+static inline int tc_py_mailbox_guest_fd(const struct tc_py_mailbox *mailbox)
+{
+    return mailbox->poller.queue_fd;
+}
+
+/* Whether it is a guest's, and open. Parks: never   Threads: holders */
+static inline bool tc_py_mailbox_is_guest_open(struct tc_py_mailbox *mailbox)
+{
+    /* relaxed: only the thread that closes it acts on the answer */
+    return mailbox->is_guest && !tc_load_relaxed(&mailbox->is_closed);
+}
 
 /* One more holder. Parks: never   Threads: holders */
 void tc_py_mailbox_acquire(struct tc_py_mailbox *mailbox);
@@ -81,6 +104,9 @@ void tc_py_mailbox_interrupt(struct tc_py_mailbox *mailbox);
 
 /* Deliver everything posted so far. Parks: never   Threads: the loop's, attached */
 void tc_py_mailbox_drain(struct tc_py_mailbox *mailbox, struct tc_py_loop *loop);
+
+/* The same for a guest, which also stops being readable. Threads: the guest loop's, attached */
+void tc_py_mailbox_drain_guest(struct tc_py_mailbox *mailbox);
 
 /* Sleep until a post, a descriptor, a signal or timeout_ns (0: only look).
  * Parks: never (blocks the thread)   Threads: the loop's, detached

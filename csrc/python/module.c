@@ -44,7 +44,8 @@ static int module_exec(PyObject *module)
 {
     if (tc_py_process_check() < 0 || add_build(module) < 0 || tc_py_add_errors(module) < 0 ||
         tc_py_add_runtime(module) < 0 || tc_py_add_servers(module) < 0 ||
-        tc_py_add_loop(module) < 0 || tc_py_add_testing(module) < 0 || tc_py_process_claim() < 0) {
+        tc_py_add_loop(module) < 0 || tc_py_add_testing(module) < 0 ||
+        tc_py_add_relay(module) < 0 || tc_py_process_claim() < 0) {
         return -1;
     }
     tc_py_state_of(module)->is_the_module = true;
@@ -59,6 +60,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->runtime_statistics_type);
     Py_VISIT(state->server_statistics_type);
     Py_VISIT(state->echo_server_type);
+    Py_VISIT(state->relay_type);
     return tc_py_loop_state_traverse(&state->loop, visit, arg);
 }
 
@@ -70,6 +72,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->runtime_statistics_type);
     Py_CLEAR(state->server_statistics_type);
     Py_CLEAR(state->echo_server_type);
+    Py_CLEAR(state->relay_type);
     tc_py_loop_state_clear(&state->loop);
     return 0;
 }

@@ -24,6 +24,7 @@ struct tc_py_state {
     PyTypeObject *runtime_statistics_type; /* owned; a structseq                               */
     PyTypeObject *server_statistics_type; /* owned; a structseq                               */
     PyTypeObject *echo_server_type; /* owned                                            */
+    PyTypeObject *relay_type;       /* owned                                            */
     struct tc_py_loop_state loop;   /* loops, tasks, futures                           */
     bool is_the_module; /* this object holds the process's only place       */
 };
@@ -45,5 +46,8 @@ int tc_py_add_servers(PyObject *module);
 /* Create the private functions that tests use: fault injection, dump (testing.c). */
 int tc_py_add_testing(PyObject *module);
 int tc_py_add_testing_http(PyObject *module);
+
+/* Create _testing.relay, a C fiber between two channels (relay.c). */
+int tc_py_add_relay(PyObject *module);
 
 #endif

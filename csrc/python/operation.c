@@ -1,6 +1,7 @@
 #include "python/operation.h"
 
 #include "python/debug.h"
+#include "python/guest.h"
 #include "python/loop.h"
 #include "python/task.h"
 
@@ -83,9 +84,21 @@ void tc_py_operation_init(struct tc_py_operation *op, const struct tc_py_operati
 
 void tc_py_operation_wake(struct tc_py_operation *op)
 {
-    tc_assert_debug(op->state == TC_PY_OPERATION_SUSPENDED && op->task != NULL);
+    tc_assert_debug(op->state == TC_PY_OPERATION_SUSPENDED);
     op->state = TC_PY_OPERATION_WOKEN;
-    tc_py_task_wake(op->task);
+    if (tc_likely(op->task != NULL)) {
+        tc_py_task_wake(op->task);
+    } else {
+        tc_py_guest_wake(op);
+    }
+}
+
+struct tc_py_mailbox *tc_py_operation_mailbox(struct tc_py_operation *op)
+{
+    if (tc_likely(op->task != NULL)) {
+        return op->task->future.loop->mailbox;
+    }
+    return tc_py_guest_mailbox(op);
 }
 
 /* Its turn in the ready queue: the source spent one turn on purpose, as asyncio does. */
@@ -105,19 +118,36 @@ int tc_py_operation_cancel_wait(struct tc_py_node *self, struct tc_py_task *b_ta
 {
     struct tc_py_operation *op = (struct tc_py_operation *)self;
 
-    if (op->state != TC_PY_OPERATION_SUSPENDED || !op->ops->withdraw(op)) {
+    bool is_ready = op->state == TC_PY_OPERATION_YIELDED; /* and its task queued */
+
+    if (!is_ready && (op->state != TC_PY_OPERATION_SUSPENDED || !op->ops->withdraw(op))) {
         return 0;
     }
     op->state = TC_PY_OPERATION_CANCELLED;
     Py_XSETREF(op->message, Py_XNewRef(b_message));
-    tc_py_task_wake(b_task);
+    if (!is_ready) {
+        tc_py_task_wake(b_task);
+    }
     return 1;
 }
 
-/* Give up whatever it waits for: nobody will resume it. */
+/* Whether this thread may touch the ready queue of the task's loop. */
+static bool is_in_reach(struct tc_py_task *task)
+{
+    struct tc_py_loop *loop = task->future.loop;
+
+    /* relaxed: another thread's number stays another thread's */
+    return tc_py_loop_running() == loop ||
+           (!loop->is_closed && tc_load_relaxed(&loop->thread) == 0);
+}
+
+/* Give up whatever it waits for: nobody will resume it. A task that waits although its coroutine was
+ * closed is made ready (TA1), and finds out. */
 static void operation_abandon(struct tc_py_operation *op)
 {
     struct tc_py_task *task = op->task;
+    bool is_stranded = op->state == TC_PY_OPERATION_SUSPENDED && task != NULL &&
+                       task->waiting == (PyObject *)op && is_in_reach(task);
 
     if (op->state == TC_PY_OPERATION_SUSPENDED) {
         (void)op->ops->withdraw(op); /* too late: what was handed over is given back below */
@@ -128,9 +158,13 @@ static void operation_abandon(struct tc_py_operation *op)
     }
     op->state = TC_PY_OPERATION_FINISHED;
     op->task = NULL;
+    tc_py_guest_leave(op);
     if (task != NULL && task->waiting == (PyObject *)op) {
         task->waiting = NULL;
         Py_DECREF(op); /* not the last one: the caller holds it */
+    }
+    if (is_stranded) {
+        tc_py_task_wake(task);
     }
 }
 
@@ -199,7 +233,7 @@ static enum tc_py_outcome begin(struct tc_py_operation *op, PyObject **value)
 {
     struct tc_py_task *task = tc_py_task_running();
 
-    if (task == NULL) {
+    if (task == NULL && !op->ops->has_guests) {
         PyErr_Format(PyExc_RuntimeError, "%s() can be awaited only in a task of a tinycoro loop",
                      op->ops->name);
         return TC_PY_ERROR;
@@ -218,6 +252,7 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
         outcome = begin(op, value);
         break;
     case TC_PY_OPERATION_WOKEN:
+    case TC_PY_OPERATION_YIELDED:
         outcome = op->ops->finish(op, value);
         break;
     case TC_PY_OPERATION_CANCELLED:
@@ -231,28 +266,43 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
         return TC_PY_ERROR;
     }
     if (outcome == TC_PY_SUSPEND || outcome == TC_PY_YIELD) {
+        op->state = outcome == TC_PY_SUSPEND ? TC_PY_OPERATION_SUSPENDED : TC_PY_OPERATION_YIELDED;
+        if (tc_unlikely(op->task == NULL)) {
+            return TC_PY_SUSPEND; /* in a task of another library */
+        }
         if (tc_likely(tc_py_task_wait(op->task, (PyObject *)op) == 0)) {
-            op->state = TC_PY_OPERATION_SUSPENDED;
             if (outcome == TC_PY_YIELD) {
-                tc_py_operation_wake(op);
+                tc_py_task_wake(op->task);
             }
             return TC_PY_SUSPEND;
         }
-        (void)op->ops->withdraw(op); /* just registered, on this thread */
-        outcome = TC_PY_ERROR;
+        operation_abandon(op); /* just registered */
+        return TC_PY_ERROR;
     }
     op->state = TC_PY_OPERATION_FINISHED;
     op->task = NULL;
+    if (tc_unlikely(op->guest != NULL)) {
+        tc_py_guest_leave(op);
+    }
     return outcome;
 }
 
-static PyObject *operation_iternext(PyObject *self)
+/* What a suspended operation yields: None to our driver, a future to another library's. */
+static PyObject *yielded(struct tc_py_operation *op)
+{
+    if (tc_likely(op->guest == NULL || op->state != TC_PY_OPERATION_SUSPENDED)) {
+        Py_RETURN_NONE;
+    }
+    return Py_NewRef(op->guest);
+}
+
+PyObject *tc_py_operation_iternext(PyObject *self)
 {
     PyObject *value = NULL;
 
     switch (advance(operation_of(self), &value)) {
     case TC_PY_SUSPEND:
-        Py_RETURN_NONE;
+        return yielded(operation_of(self));
     case TC_PY_DONE:
         return tc_py_stop(tc_py_loop_running(), value);
     default:
@@ -261,14 +311,14 @@ static PyObject *operation_iternext(PyObject *self)
     return NULL;
 }
 
-static PySendResult operation_am_send(PyObject *self, PyObject *b_value, PyObject **result)
+PySendResult tc_py_operation_send(PyObject *self, PyObject *b_value, PyObject **result)
 {
     PyObject *value = NULL;
 
     (void)b_value; /* None from a task; what anybody else sends has no meaning */
     switch (advance(operation_of(self), &value)) {
     case TC_PY_SUSPEND:
-        *result = Py_NewRef(Py_None);
+        *result = yielded(operation_of(self));
         return PYGEN_NEXT;
     case TC_PY_DONE:
         *result = value == NULL ? Py_NewRef(Py_None) : value;
@@ -296,7 +346,7 @@ PyDoc_STRVAR(send_doc, "send($self, value, /)\n--\n\nStart or resume the operati
 static PyObject *operation_send(PyObject *self, PyObject *b_value)
 {
     PyObject *result = NULL;
-    PySendResult status = operation_am_send(self, b_value, &result);
+    PySendResult status = tc_py_operation_send(self, b_value, &result);
 
     if (status != PYGEN_RETURN) {
         return result;
@@ -344,10 +394,15 @@ static PyObject *operation_throw(PyObject *self, PyObject *const *args, Py_ssize
 {
     PyObject *exception = tc_py_thrown_exception(args, nargs);
 
-    if (exception != NULL) {
-        operation_abandon(operation_of(self));
-        PyErr_SetRaisedException(exception);
+    if (exception == NULL) {
+        return NULL;
     }
+    if (tc_unlikely(tc_py_guest_delivery_wins(operation_of(self), exception))) {
+        Py_DECREF(exception);
+        return operation_send(self, Py_None);
+    }
+    operation_abandon(operation_of(self));
+    PyErr_SetRaisedException(exception);
     return NULL;
 }
 
@@ -361,7 +416,8 @@ static PyObject *operation_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *operation_repr(PyObject *self)
 {
-    static const char *const names[] = {"new", "suspended", "woken", "cancelled", "finished"};
+    static const char *const names[] = {"new",     "suspended", "woken",
+                                        "yielded", "cancelled", "finished"};
     struct tc_py_operation *op = operation_of(self);
 
     return PyUnicode_FromFormat("<operation %s %s>", op->ops->name, names[op->state]);
@@ -389,10 +445,14 @@ static PyMethodDef operation_methods[] = {
 };
 
 static PyType_Slot operation_slots[] = {
-    {Py_tp_repr, operation_repr},         {Py_tp_methods, operation_methods},
-    {Py_tp_getset, operation_attributes}, {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, operation_iternext}, {Py_am_await, operation_await},
-    {Py_am_send, operation_am_send},      {0, NULL},
+    {Py_tp_repr, operation_repr},
+    {Py_tp_methods, operation_methods},
+    {Py_tp_getset, operation_attributes},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, tc_py_operation_iternext},
+    {Py_am_await, operation_await},
+    {Py_am_send, tc_py_operation_send},
+    {0, NULL},
 };
 
 static PyType_Spec operation_spec = {

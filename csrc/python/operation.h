@@ -17,11 +17,13 @@
  *                              └───────────────► CANCELLED ◄──────────────────────────────┘
  *                                                    │      cancel before the task ran, first rule
  *                                                    └─► FINISHED: CancelledError at the await
+ *    NEW ─ start: TC_PY_YIELD ─► YIELDED, then like WOKEN, but nothing was handed over
  *
  *   state       the operation is known to        leaves it
  *   NEW         nobody                           the await (send, iternext), close
  *   SUSPENDED   its source; task->waiting owns   the source, through wake; the task's cancel; close
  *   WOKEN       the ready queue (its task)       the task's next step
+ *   YIELDED     the ready queue (its task)       the task's next step; the task's cancel; close
  *   CANCELLED   the ready queue (its task)       the task's next step
  *   FINISHED    nobody                           nothing: a second await is RuntimeError
  *
@@ -32,7 +34,8 @@
  *   true   (Channel, select) the await returns its value; the cancel stays pending and is raised at
  *          the next suspension, or is dropped when the coroutine returns first.
  *
- * A source that lives on other threads is joined through python/wakeup.h.
+ * A source that lives on other threads is joined through python/wakeup.h. Where no loop of ours runs,
+ * an operation with ops->has_guests can be awaited in a task of another library: python/guest.h.
  *
  * INVARIANTS
  *  O1  While an operation is SUSPENDED, `task` is alive, unfinished and waits for it.
@@ -53,6 +56,7 @@
 struct tc_py_future;
 struct tc_py_loop;
 struct tc_py_loop_state;
+struct tc_py_mailbox;
 struct tc_py_node;
 struct tc_py_operation;
 struct tc_py_task;
@@ -80,7 +84,7 @@ struct tc_py_node {
 enum tc_py_outcome {
     TC_PY_DONE,    /* *value holds a new reference, or NULL for None                            */
     TC_PY_SUSPEND, /* the source will call tc_py_operation_wake                                 */
-    TC_PY_YIELD, /* nothing to wait for: resume at the end of the ready queue, as WOKEN        */
+    TC_PY_YIELD, /* nothing to wait for: resume at the end of the ready queue, as YIELDED      */
     TC_PY_ERROR, /* with an exception set                                                     */
 };
 
@@ -88,13 +92,15 @@ struct tc_py_operation_ops {
     struct tc_py_node_ops node; /* TC_PY_OPERATION_NODE, with `run` replaced if it is used      */
     const char *name; /* "sleep", "Channel.send": for messages                        */
     bool delivery_wins; /* which rule of cancellation                                   */
+    bool has_guests; /* op->task may be NULL: see guest.h                            */
     /* Try at once; otherwise register with the source. op->task is set. */
     enum tc_py_outcome (*start)(struct tc_py_operation *self, PyObject **value);
     /* The task runs again after a wake: produce the result, or suspend once more. */
     enum tc_py_outcome (*finish)(struct tc_py_operation *self, PyObject **value);
     /* Leave the source. Returns true if nothing was handed over and nothing will be. */
     bool (*withdraw)(struct tc_py_operation *self);
-    /* Return what was handed over; first rule only. NULL: nothing ever is. */
+    /* Return what was handed over; with delivery_wins, drop it: the await was closed, or something
+     * else thrown into it. NULL: nothing ever is. */
     void (*give_back)(struct tc_py_operation *self);
 };
 
@@ -102,6 +108,7 @@ enum tc_py_operation_state {
     TC_PY_OPERATION_NEW,
     TC_PY_OPERATION_SUSPENDED,
     TC_PY_OPERATION_WOKEN,
+    TC_PY_OPERATION_YIELDED,
     TC_PY_OPERATION_CANCELLED,
     TC_PY_OPERATION_FINISHED,
 };
@@ -111,6 +118,7 @@ struct tc_py_operation {
     const struct tc_py_operation_ops *ops; /* constant                                         */
     struct tc_py_task *task; /* borrowed (O1); NULL unless SUSPENDED to CANCELLED */
     PyObject *message; /* owned; the cancel's argument while CANCELLED      */
+    PyObject *guest; /* owned; a struct tc_py_guest, or NULL              */
     uint8_t state; /* enum tc_py_operation_state                        */
     bool is_traced; /* in the table of python/debug.h                    */
 };
@@ -128,6 +136,13 @@ void tc_py_operation_init(struct tc_py_operation *op, const struct tc_py_operati
 
 /* Resume the task that is SUSPENDED in `op`: it will call finish(). */
 void tc_py_operation_wake(struct tc_py_operation *op);
+
+/* Where the wake-up of a wait is to be posted: borrowed, or NULL with RuntimeError or MemoryError. */
+struct tc_py_mailbox *tc_py_operation_mailbox(struct tc_py_operation *op);
+
+/* The slots of the base type, for types that try a shorter way first. */
+PyObject *tc_py_operation_iternext(PyObject *self);
+PySendResult tc_py_operation_send(PyObject *self, PyObject *b_value, PyObject **result);
 
 /* For tp_dealloc and tp_clear of an implementation, and for a task that dies while it waits: leave
  * the source if SUSPENDED, forget the task. Threads: attached, any (nobody else reaches it). */

@@ -24,6 +24,7 @@ static struct {
     PyThread_type_lock lock; /* set once                                                        */
     struct tc_runtime *runtime;
     struct tc_list servers;  /* of struct tc_py_native                                          */
+    uint32_t holders;        /* tc_py_process_hold calls not yet taken back                     */
     uint32_t workers;        /* configured; 0: none                                             */
     bool has_started;        /* a worker has started in this process                            */
     _Atomic bool is_exiting; /* written under `lock`                                            */
@@ -66,6 +67,11 @@ static int runtime_start_locked(uint32_t workers)
     process.runtime = runtime;
     process.has_started = true;
     return 0;
+}
+
+static bool is_idle_locked(void)
+{
+    return tc_list_is_empty(&process.servers) && process.holders == 0; /* P1 */
 }
 
 static void runtime_stop_locked(void)
@@ -113,8 +119,8 @@ int tc_py_native_open(const struct tc_protocol *protocol, const struct tc_server
     }
     if (error == 0) {
         error = server_open_locked(protocol, options, record);
-        if (error < 0 && tc_list_is_empty(&process.servers)) {
-            runtime_stop_locked(); /* P1 */
+        if (error < 0 && is_idle_locked()) {
+            runtime_stop_locked();
         }
     }
     process_unlock();
@@ -133,8 +139,8 @@ void tc_py_native_give_back(struct tc_py_native *record)
         tc_list_remove(&record->link);
         tc_server_free(record->server);
         tc_mem_free(record, sizeof(*record));
-        if (tc_list_is_empty(&process.servers)) {
-            runtime_stop_locked(); /* P1 */
+        if (is_idle_locked()) {
+            runtime_stop_locked();
         }
     }
     process_unlock();
@@ -148,6 +154,38 @@ bool tc_py_native_ends_by(struct tc_server *server, int64_t deadline_ns)
         result = tc_server_wait(server, deadline_ns);
     } while (result == -EINTR);
     return result == 0;
+}
+
+/* ---- others that need workers ---------------------------------------------------------------- */
+
+int tc_py_process_hold(uint32_t workers, struct tc_runtime **out)
+{
+    int error = 0;
+
+    process_lock();
+    if (tc_py_process_is_exiting()) {
+        error = -ESHUTDOWN;
+    } else if (process.runtime == NULL) {
+        error = runtime_start_locked(workers);
+    }
+    if (error == 0) {
+        process.holders++;
+        *out = process.runtime;
+    }
+    process_unlock();
+    return error;
+}
+
+void tc_py_process_let_go(void)
+{
+    process_lock();
+    if (!tc_py_process_is_exiting()) {
+        process.holders--;
+        if (is_idle_locked()) {
+            runtime_stop_locked();
+        }
+    }
+    process_unlock();
 }
 
 /* ---- looking and configuring ------------------------------------------------------------ */
@@ -246,6 +284,7 @@ static PyObject *after_fork_in_child(PyObject *Py_UNUSED(self), PyObject *Py_UNU
     }
     tc_server_after_fork_child();
     tc_list_init(&process.servers);
+    process.holders = 0;
     process.has_started = false;
     process.generation++;
     process_unlock();

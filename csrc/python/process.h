@@ -1,7 +1,7 @@
 /* python/process.h — the one runtime of this process, and what fork and exit do to it.
  *
  * The runtime is made when the first server starts and stopped, its threads joined, when the last
- * one has been given back; the next server makes a new one. Python programs fork and exit whenever
+ * one has been given back; the next server makes a new one. (Whoever else needs workers holds it.) Python programs fork and exit whenever
  * they like, so both are part of the design:
  *
  *   fork    the forking thread holds the process lock across the fork, so the child sees no
@@ -15,7 +15,7 @@
  *     └────────exit───────────┴──► EXITING: nothing starts, nothing is freed any more
  *
  * INVARIANTS
- *  P1  A runtime exists exactly while there is a record in the list.
+ *  P1  A runtime exists exactly while there is a record in the list, or a holder.
  *  P2  The process lock is waited for by detached threads only; its holder may attach.
  *  P3  A record whose generation is not the current one is never touched.
  *  P4  A record is given back when its server is CLOSED and nobody waits for it.
@@ -63,6 +63,15 @@ void tc_py_native_give_back(struct tc_py_native *record);
 /* Wait until a server is CLOSED, whatever signals arrive. Parks: never (blocks)   Threads: detached
  * Returns whether it is. */
 bool tc_py_native_ends_by(struct tc_server *server, int64_t deadline_ns);
+
+/* Have a runtime, a new one of `workers` workers if there is none, until tc_py_process_let_go.
+ * Parks: never (blocks for the time of a thread start)   Threads: detached
+ * Returns 0, -ESHUTDOWN at exit, or the error of the runtime. */
+TC_NODISCARD int tc_py_process_hold(uint32_t workers, struct tc_runtime **out);
+
+/* Take a hold back. The caller's fibers have ended, and its generation is the current one.
+ * Parks: never (blocks until the workers are joined, if it was the last)   Threads: detached */
+void tc_py_process_let_go(void);
 
 /* Fill *out; zeros but for the heap memory while no runtime exists.
  * Parks: never   Threads: detached */

@@ -113,8 +113,9 @@ static PyObject *take_interrupt(struct tc_py_task *task)
         Py_CLEAR(task->interrupt); /* an earlier cancel, which is raised when we resume */
         return NULL;
     }
-    if (op != NULL && op->state == TC_PY_OPERATION_WOKEN) {
-        if (op->ops->give_back != NULL) {
+    if (op != NULL &&
+        (op->state == TC_PY_OPERATION_WOKEN || op->state == TC_PY_OPERATION_YIELDED)) {
+        if (op->state == TC_PY_OPERATION_WOKEN && op->ops->give_back != NULL) {
             op->ops->give_back(op);
         }
         op->state = TC_PY_OPERATION_CANCELLED;
@@ -347,6 +348,7 @@ static PySendResult resume(struct tc_py_task *task, PyObject **value)
         return PYGEN_ERROR;
     }
     loop->current = task;
+    loop->fast = 0;
     if (tc_likely(error == NULL)) {
         status = PyIter_Send(task->coro, Py_None, value);
     } else {

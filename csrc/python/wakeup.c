@@ -1,28 +1,45 @@
-/* Waits of a loop's operations that other threads end. */
+/* Waits of a loop's operations that others end. */
 #include "python/wakeup.h"
 #include "python/loop.h"
 #include "python/operation.h"
 
+#include "base/mem.h"
 #include "base/slab.h"
 
 /* Type-stable memory must outlive every source that may still look at a record, and those know
  * nothing of modules: hence one slab per process, never freed. */
 static struct tc_slab wakeup_slab;
 
-/* ---- the claim --------------------------------------------------------------------------- */
+/* ---- two ends ---------------------------------------------------------------------------- */
 
-/* The message has arrived, or is dropped because the loop is closed. */
+static void wakeup_destroy(struct tc_py_wakeup *wakeup)
+{
+    if (wakeup->memory != NULL) {
+        tc_mem_free(wakeup->memory, wakeup->size);
+    }
+    tc_slab_free(&wakeup_slab, wakeup);
+}
+
+/* Let one end go. Returns true to whoever comes second. */
+static bool wakeup_let_go(struct tc_py_wakeup *wakeup)
+{
+    /* acq_rel [wakeup-ends]: publishes our use, if we are first; sees all that the first did, if we are
+     * second and free. */
+    return tc_exchange_acq_rel(&wakeup->is_let_go, 1) != 0;
+}
+
+/* The message has arrived, or is dropped because the mailbox is closed. */
 static void wakeup_deliver(struct tc_py_message *message, struct tc_py_loop *loop)
 {
     struct tc_py_wakeup *wakeup = tc_container_of(message, struct tc_py_wakeup, message);
-    struct tc_py_operation *op = loop == NULL ? NULL : wakeup->operation;
-    void (*arrived)(struct tc_py_operation *, int) = wakeup->arrived;
-    int result = wakeup->waiter.result;
 
-    tc_slab_free(&wakeup_slab, wakeup);
-    if (op != NULL) {
-        arrived(op, result);
+    if (wakeup_let_go(wakeup)) {
+        wakeup_destroy(wakeup);
+    } else if (loop != NULL || tc_py_mailbox_is_guest_open(wakeup->mailbox)) {
+        wakeup->arrived(wakeup->operation, wakeup);
+        wakeup_destroy(wakeup);
     }
+    /* Otherwise the operation, whose loop is closed, still points here. */
 }
 
 /* A source has claimed the waiter; any thread. The record belongs to its message from here on, and may
@@ -70,8 +87,9 @@ void tc_py_wakeup_setup(void)
     }
 }
 
-struct tc_py_wakeup *tc_py_wakeup_new(struct tc_py_loop *loop, struct tc_py_operation *op,
-                                      void (*arrived)(struct tc_py_operation *op, int result))
+struct tc_py_wakeup *tc_py_wakeup_new(struct tc_py_mailbox *mailbox, struct tc_py_operation *op,
+                                      void (*arrived)(struct tc_py_operation *op,
+                                                      struct tc_py_wakeup *wakeup))
 {
     struct tc_py_wakeup *wakeup = tc_slab_alloc(&wakeup_slab);
 
@@ -79,27 +97,27 @@ struct tc_py_wakeup *tc_py_wakeup_new(struct tc_py_loop *loop, struct tc_py_oper
         PyErr_NoMemory();
         return NULL;
     }
-    tc_py_mailbox_acquire(loop->mailbox);
-    wakeup->mailbox = loop->mailbox;
+    tc_py_mailbox_acquire(mailbox);
+    wakeup->mailbox = mailbox;
     wakeup->operation = op;
     wakeup->arrived = arrived;
+    wakeup->memory = NULL;
     wakeup->waiter.result = 0;
-    wakeup->seq = tc_waiter_core_begin(&wakeup->waiter.word);
-    tc_waiter_core_arm(&wakeup->waiter.word, wakeup->seq);
+    tc_store_relaxed(&wakeup->is_let_go, 0); /* relaxed: nobody else knows the record */
     return wakeup;
 }
 
-bool tc_py_wakeup_cancel(struct tc_py_wakeup *wakeup, bool forget)
+void tc_py_wakeup_free(struct tc_py_wakeup *wakeup)
 {
-    if (tc_waiter_claim(&wakeup->waiter, wakeup->seq)) {
-        struct tc_py_mailbox *mailbox = wakeup->mailbox;
+    struct tc_py_mailbox *mailbox = wakeup->mailbox;
 
-        tc_slab_free(&wakeup_slab, wakeup);
-        tc_py_mailbox_release(mailbox);
-        return true;
+    wakeup_destroy(wakeup);
+    tc_py_mailbox_release(mailbox);
+}
+
+void tc_py_wakeup_abandon(struct tc_py_wakeup *wakeup)
+{
+    if (wakeup_let_go(wakeup)) {
+        wakeup_destroy(wakeup);
     }
-    if (forget) {
-        wakeup->operation = NULL;
-    }
-    return false;
 }

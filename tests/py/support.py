@@ -107,6 +107,10 @@ def timely(limit: float, attempt: Callable[[], float]) -> None:
         took.append(attempt())
 
 
+def drop(operation: object) -> None:
+    """Let go of an operation that nobody awaits."""
+
+
 def connect(server: EchoServer | tuple[str, int]) -> socket.socket:
     """A client whose operations fail rather than hang."""
     address = server if isinstance(server, tuple) else server.address

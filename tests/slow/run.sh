@@ -87,6 +87,7 @@ python_lane idle_memory
 lane stall "$TC_SLOW_BIN/stall" "$storm" "$stalls"
 [ "$form" = short ] || lane explore explore
 python_lane http_differential
+python_lane channels
 python_lane soak
 
 echo "slow lanes, $form: $(($(date +%s) - began)) s; failed:${failed:- none}"
