@@ -11,8 +11,8 @@ cd "$(dirname "$0")/../.."
 form=${1:?usage: $0 short|long [LANE…]}
 shift
 case $form in
-short) storms=20 crowd=10 parked=100000 others=1000 stalls=5 ;;
-long) storms=200 crowd=50 parked=1000000 others=1000000 stalls=25 ;;
+short) storms=20 crowd=10 parked=100000 others=1000 stalls=5 histories=10000 ;;
+long) storms=200 crowd=50 parked=1000000 others=1000000 stalls=25 histories=200000 ;;
 *) echo "usage: $0 short|long [LANE…]" >&2 && exit 2 ;;
 esac
 if [ -z "${TC_SLOW_PYTHON:-}" ] || [ -z "${TC_SLOW_BUILD:-}" ]; then
@@ -85,6 +85,7 @@ lane million "$TC_SLOW_BIN/million" "$parked" "$others"
 python_lane overflow
 python_lane idle_memory
 lane stall "$TC_SLOW_BIN/stall" "$storm" "$stalls"
+lane histories "$TC_SLOW_BUILD/dev/bin/stress/history" "$histories"
 [ "$form" = short ] || lane explore explore
 python_lane http_differential
 python_lane channels
