@@ -67,8 +67,8 @@ static void shed_one(struct tc_server *server, struct tc_worker *worker)
     close_reserve(acceptor);
     int fd = accept_one(acceptor);
     if (fd >= 0) {
-        tc_sys_close(fd);
         tc_counter_add(&tc__server_part(server, worker)->shed, 1);
+        tc_sys_close(fd);
     }
     open_reserve(acceptor);
 }
@@ -87,9 +87,9 @@ static void take_over(struct tc_server *server, struct tc_worker *worker, int fd
 
     tc_counter_add(&part->accepted, 1);
     if (rc != 0) {
-        tc_sys_close(fd);
-        tc_counter_add(&part->shed, 1);
+        tc_counter_add(&part->shed, 1); /* before the close: the client may ask why */
         tc__server_count_error(server, worker, rc);
+        tc_sys_close(fd);
     }
 }
 
