@@ -151,17 +151,22 @@ static PySendResult throw_into(struct tc_py_task *task, PyObject *error, PyObjec
 
 /* ---- the end ---------------------------------------------------------------------------- */
 
+/* Take a task that is done out of its loop's list; the caller holds a reference of its own. */
+static void unlist(struct tc_py_task *task)
+{
+    if (task->future.flags & TC_PY_TASK_LISTED) {
+        task->future.flags &= ~(uint32_t)TC_PY_TASK_LISTED;
+        tc_list_remove(&task->all);
+        Py_DECREF(task); /* L2 */
+    }
+}
+
 static void task_end(struct tc_py_task *task, uint32_t kind, PyObject *result)
 {
-    bool is_listed = (task->future.flags & TC_PY_TASK_LISTED) != 0;
-
-    task->future.flags &= ~(uint32_t)(TC_PY_TASK_LISTED | TC_PY_TASK_MUST_CANCEL);
+    task->future.flags &= ~(uint32_t)TC_PY_TASK_MUST_CANCEL;
     Py_CLEAR(task->interrupt);
     tc_py_future_end(&task->future, kind, result);
-    if (is_listed) {
-        tc_list_remove(&task->all);
-        Py_DECREF(task); /* L2; the caller has its own */
-    }
+    unlist(task);
 }
 
 static void task_returned(struct tc_py_task *task, PyObject *value)
@@ -370,6 +375,7 @@ static int report_done(struct tc_py_task *task)
     PyObject *message = PyUnicode_FromFormat("Exception in a step of %R", task);
     int result;
 
+    unlist(task);
     if (message == NULL) {
         PyErr_WriteUnraisable((PyObject *)task);
         return 0;

@@ -286,7 +286,10 @@ static PyObject *all_tasks(PyObject *Py_UNUSED(module), PyObject *const *args, P
         return NULL;
     }
     TC_LIST_FOR_EACH (at, &loop->tasks) {
-        if (PySet_Add(set, (PyObject *)tc_container_of(at, struct tc_py_task, all)) < 0) {
+        struct tc_py_task *task = tc_container_of(at, struct tc_py_task, all);
+
+        /* One that Future.set_result() has ended is listed until its next step. */
+        if (!tc_py_future_is_done(&task->future) && PySet_Add(set, (PyObject *)task) < 0) {
             Py_DECREF(set);
             return NULL;
         }

@@ -267,6 +267,7 @@ def test_a_task_ended_from_outside_tells_when_it_should_run() -> None:
         main_coro = main()
         task = loop.create_task(main_coro)
         Future.set_result(task, 2)
+        assert tinycoro.all_tasks(loop) == set()
         assert loop.run_until_complete(task) == 2
         assert len(told) == 1
         assert isinstance(told[0]["exception"], tinycoro.InvalidStateError)
