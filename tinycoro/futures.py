@@ -10,7 +10,7 @@ import concurrent.futures
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._core import Future
+from ._core import Future, _get_running_loop
 
 if TYPE_CHECKING:
     from .events import Loop
@@ -86,6 +86,9 @@ def _ours(exception: BaseException) -> BaseException:
 def _post_cancel(loop: Loop, future: Future[_T], target: concurrent.futures.Future[_T]) -> None:
     # On the thread that ended `target`.
     if not target.cancelled():
+        return
+    if _get_running_loop() is loop:
+        future.cancel()  # now: the loop may be about to stop
         return
     try:
         loop.call_soon_threadsafe(future.cancel)

@@ -132,6 +132,26 @@ def test_a_task_left_in_a_closed_loop_cancels_its_future() -> None:
     assert future.cancelled()
 
 
+def test_a_cancel_on_the_loops_own_thread_takes_effect_at_once() -> None:
+    tasks: list[tinycoro.Task[Any]] = []
+
+    def factory(loop: tinycoro.Loop, coro: Coroutine[Any, Any, Any]) -> tinycoro.Task[Any]:
+        tasks.append(tinycoro.Task(coro, loop=loop))
+        return tasks[-1]
+
+    async def main() -> None:
+        loop = tinycoro.get_running_loop()
+        loop.set_task_factory(factory)
+        future = tinycoro.run_coroutine_threadsafe(tinycoro.sleep(PATIENCE), loop)
+        await tinycoro.sleep(0)
+        future.cancel()
+
+    loop = tinycoro.new_event_loop()
+    loop.run_until_complete(main())  # no turn of the loop comes after that of main()'s end
+    assert [task.cancelled() for task in tasks] == [True]
+    loop.close()
+
+
 # ---- from_thread.run -----------------------------------------------------------------------------
 
 
