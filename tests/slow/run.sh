@@ -1,6 +1,7 @@
 #!/bin/sh
 # The slow lanes: what a server must survive, from outside, at full size.
-# usage: run.sh short|long [LANE…]    short: for every change, at most 4 minutes; long: about 20
+# usage: run.sh short|long [LANE…]    short: for every change, about 5 minutes; long: about 20, and
+# 50 of fuzzing
 #
 # Each lane is a program of its own that prints one line with what it saw. What is tested is the
 # package installed in .venv and C programs built from this tree (presets dev, asan and tsan).
@@ -11,8 +12,8 @@ cd "$(dirname "$0")/../.."
 form=${1:?usage: $0 short|long [LANE…]}
 shift
 case $form in
-short) storms=20 crowd=10 parked=100000 others=1000 stalls=5 histories=10000 ;;
-long) storms=200 crowd=50 parked=1000000 others=1000000 stalls=25 histories=200000 ;;
+short) fuzz=12 storms=20 crowd=10 parked=100000 others=1000 stalls=5 histories=10000 ;;
+long) fuzz=600 storms=200 crowd=50 parked=1000000 others=1000000 stalls=25 histories=200000 ;;
 *) echo "usage: $0 short|long [LANE…]" >&2 && exit 2 ;;
 esac
 if [ -z "${TC_SLOW_PYTHON:-}" ] || [ -z "${TC_SLOW_BUILD:-}" ]; then
@@ -88,6 +89,7 @@ lane stall "$TC_SLOW_BIN/stall" "$storm" "$stalls"
 lane histories "$TC_SLOW_BUILD/dev/bin/stress/history" "$histories"
 [ "$form" = short ] || lane explore explore
 python_lane http_differential
+lane fuzz sh tests/fuzz/run.sh "$fuzz"
 python_lane channels
 python_lane soak
 
