@@ -65,6 +65,8 @@ def _pairs() -> list[Program]:
             suffix = "" if workers == 1 else f"/{workers}"
             programs.append(Program(name + suffix, source, workers, width))
             programs.append(Program(f"go:{name}{suffix}", name, workers, is_go=True))
+    for width, size in enumerate(("small", "typical", "large"), 1):
+        programs.append(Program(f"http_parse/{size}", "http_parse", width=width))
     return programs
 
 
