@@ -83,4 +83,26 @@ static inline void PyErr_SetRaisedException(PyObject *error)
 #define TC_PY_FREE_THREADED 0
 #endif
 
+/* Without the GIL, every thread that makes an object or calls a method writes to the reference count
+ * of the type or method, and threads that do so at once pass that cache line to and fro. What lives
+ * as long as the process is better not counted. `object` is known to this thread only so far. */
+#if !TC_PY_FREE_THREADED
+static inline void tc_py_immortalize(PyObject *object)
+{
+    (void)object;
+}
+#elif PY_VERSION_HEX >= 0x030F0000
+static inline void tc_py_immortalize(PyObject *object)
+{
+    (void)PyUnstable_SetImmortal(object); /* refused: then it is counted, which only costs time */
+}
+#else
+static inline void tc_py_immortalize(PyObject *object)
+{
+    object->ob_tid = _Py_UNOWNED_TID;
+    object->ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL;
+    object->ob_ref_shared = 0;
+}
+#endif
+
 #endif

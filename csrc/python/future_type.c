@@ -476,24 +476,19 @@ static PyObject *get_source_traceback(PyObject *self, void *Py_UNUSED(closure))
 
 PyObject *tc_py_future_repr_by(PyObject *self, PyObject *b_function)
 {
-    uint32_t flags = future_of(self)->flags;
     PyObject *name;
     PyObject *result;
 
     if (tc_py_loop_check(future_of(self)->loop, "repr()") == 0) {
         return PyObject_CallOneArg(b_function, self);
     }
-    /* asyncio's function calls methods, which are refused here; a repr must not be. */
+    /* What changes may not be looked at here, as everywhere; but a repr must not be refused. */
     PyErr_Clear();
     name = PyType_GetName(Py_TYPE(self));
     if (name == NULL) {
         return NULL;
     }
-    result = PyUnicode_FromFormat("<%U %s at %p>", name,
-                                  flags & TC_PY_FUTURE_CANCELLED ? "cancelled"
-                                  : flags & TC_PY_FUTURE_DONE    ? "finished"
-                                                                 : "pending",
-                                  self);
+    result = PyUnicode_FromFormat("<%U at %p>", name, self);
     Py_DECREF(name);
     return result;
 }

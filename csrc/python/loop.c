@@ -49,7 +49,8 @@ int tc_py_loop_check_slow(struct tc_py_loop *loop, const char *what)
 
 int tc_py_loop_check_open(struct tc_py_loop *loop)
 {
-    if (tc_unlikely(loop->is_closed)) {
+    /* relaxed: on another thread a hint; whether a post arrives, the mailbox decides. */
+    if (tc_unlikely(tc_load_relaxed(&loop->is_closed))) {
         PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
         return -1;
     }

@@ -38,7 +38,8 @@
 
 enum {
     TC_PY_LOOK_AFTER = 128, /* nodes run between two looks at descriptors and signals           */
-    TC_PY_TAG_WAKE = 0,     /* poller tags                                                      */
+    TC_PY_TASK_NUMBERS = TC_PY_FREE_THREADED ? 256 : 1, /* of "Task-N", taken at once             */
+    TC_PY_TAG_WAKE = 0, /* poller tags                                                      */
     TC_PY_TAG_SIGNAL = 1,
 };
 
@@ -51,19 +52,21 @@ struct tc_py_timer {
 struct tc_py_loop {
     PyObject_HEAD struct tc_py_loop_state
         *state; /* constant                                                 */
-    struct tc_fifo ready;           /* of struct tc_py_node (L1)                                */
-    struct tc_heap timers;          /* of struct tc_py_timer (L4)                               */
-    struct tc_list tasks;           /* of struct tc_py_task (L2)                                */
+    struct tc_fifo ready; /* of struct tc_py_node (L1)                                */
+    struct tc_heap timers; /* of struct tc_py_timer (L4)                               */
+    struct tc_list tasks; /* of struct tc_py_task (L2)                                */
     struct tc_py_descriptors descriptors; /* what it polls                                      */
-    struct tc_py_task *current;     /* borrowed; whose step runs now                            */
-    struct tc_py_mailbox *mailbox;  /* one reference; NULL once closed                          */
-    PyObject *stop_iteration;       /* owned; reused by tc_py_stop, or NULL                     */
-    PyObject *task_factory;         /* owned; a callable, or NULL                               */
-    struct tc_py_node *debug_node;  /* borrowed; what runs now, in debug mode                   */
-    double slow_callback_duration;  /* seconds; what runs longer is logged, in debug mode       */
+    struct tc_py_task *current; /* borrowed; whose step runs now                            */
+    struct tc_py_mailbox *mailbox; /* one reference; NULL once closed                          */
+    PyObject *stop_iteration; /* owned; reused by tc_py_stop, or NULL                     */
+    PyObject *task_factory; /* owned; a callable, or NULL                               */
+    struct tc_py_node *debug_node; /* borrowed; what runs now, in debug mode                   */
+    double slow_callback_duration; /* seconds; what runs longer is logged, in debug mode       */
     PyObject *spare_operation; /* owned; a finished operation of channels for reuse, or NULL */
     PyObject *armed; /* owned; a list of deadlines while the time is held, or NULL */
     int64_t held_ns; /* that time                                                */
+    uint64_t task_number; /* the last "Task-N" of this loop                           */
+    uint64_t task_number_end; /* the last that is ours to give                            */
     _Atomic unsigned long thread; /* who runs it, 0 while nobody does                         */
     uint32_t generation; /* of forks, when it was made                               */
     uint32_t since_look; /* nodes run since the last look                            */
@@ -71,15 +74,15 @@ struct tc_py_loop {
     int signal_fd; /* our end of the wake-up socket, -1: none                  */
     int signal_write_fd; /* the end for signal.set_wakeup_fd                         */
     bool is_stopping;
-    bool is_closed;
-    bool is_debug;                  /* see python/debug.h                                       */
+    _Atomic bool is_closed; /* written by the owner's thread                            */
+    bool is_debug; /* see python/debug.h                                       */
     bool has_stop_value; /* stop_iteration holds a value to be dropped               */
 };
 
 /* What a thread knows of itself. Loops run on threads that Python made, never on fibers. */
 struct tc_py_thread {
     struct tc_py_loop *running; /* borrowed; the loop that runs on this thread                  */
-    uint32_t fast;              /* as in the loop, for tasks of loops that are not ours         */
+    uint32_t fast; /* as in the loop, for tasks of loops that are not ours         */
 };
 
 extern _Thread_local struct tc_py_thread tc_py_this_thread;

@@ -117,6 +117,16 @@ static int make_strings(struct tc_py_loop_state *state)
 
 /* ---- types ------------------------------------------------------------------------------ */
 
+void tc_py_immortalize_values(PyObject *b_dict)
+{
+    PyObject *b_value;
+    Py_ssize_t position = 0;
+
+    while (TC_PY_FREE_THREADED && PyDict_Next(b_dict, &position, NULL, &b_value)) {
+        tc_py_immortalize(b_value);
+    }
+}
+
 int tc_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base, PyTypeObject **out)
 {
     const char *name = strrchr(spec->name, '.') + 1;
@@ -125,6 +135,8 @@ int tc_py_add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base, PyTy
     if (*out == NULL) {
         return -1;
     }
+    tc_py_immortalize((PyObject *)*out);
+    tc_py_immortalize_values((*out)->tp_dict);
     return name[0] == '_' ? 0 : PyModule_AddObjectRef(module, name, (PyObject *)*out);
 }
 

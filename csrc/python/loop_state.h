@@ -84,7 +84,7 @@ struct tc_py_loop_state {
     int spare_yield_count;
     bool formats_debug; /* format_callback takes debug=, and shows no arguments without it    */
     _Atomic bool traces_servers; /* note where native servers are started                         */
-    _Atomic uint64_t task_names; /* the number of the last "Task-N"                              */
+    _Atomic uint64_t task_names; /* how many numbers of "Task-N" the loops have taken            */
 };
 
 /* Create the loop's types and functions and add them to the module.
@@ -119,6 +119,10 @@ int tc_py_add_task_functions(PyObject *module, struct tc_py_loop_state *state);
 
 /* Free the spare objects of sleep(0) (sleep.c). */
 void tc_py_sleep_free_spares(struct tc_py_loop_state *state);
+
+/* Free-threaded: stop counting references to the values of a dict that lives as long as the process
+ * (python/compat.h). */
+void tc_py_immortalize_values(PyObject *b_dict);
 
 /* Create a type, store it, and add it to the module under its last name unless that begins with an
  * underscore. Returns 0, or -1 with an exception set. */

@@ -79,7 +79,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     loop->slow_callback_duration = 0.1;
     error = tc_py_mailbox_new(&loop->mailbox);
     if (error < 0) {
-        loop->is_closed = true;
+        tc_atomic_init(&loop->is_closed, true);
         Py_DECREF(loop);
         return tc_py_error_os(error, "cannot create an event loop", NULL);
     }
@@ -408,8 +408,9 @@ static PyObject *loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
         return NULL;
     }
-    if (!loop->is_closed) {
-        loop->is_closed = true;
+    /* relaxed: written by the thread that owns the loop; see check_open. */
+    if (!tc_load_relaxed(&loop->is_closed)) {
+        tc_store_relaxed(&loop->is_closed, true); /* relaxed: likewise */
         withdraw_all(loop);
         tc_py_loop_drop_all(loop);
         tc_py_descriptors_clear(loop);
@@ -433,7 +434,7 @@ PyDoc_STRVAR(is_closed_doc, "is_closed($self, /)\n--\n\nReturn True after close(
 
 static PyObject *loop_is_closed(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(loop_of(self)->is_closed);
+    return PyBool_FromLong(tc_load_relaxed(&loop_of(self)->is_closed)); /* relaxed: a snapshot */
 }
 
 PyDoc_STRVAR(signal_fd_doc, "_signal_fd($self, /)\n--\n\n"

@@ -48,6 +48,7 @@ static int module_exec(PyObject *module)
         tc_py_add_relay(module) < 0 || tc_py_process_claim() < 0) {
         return -1;
     }
+    tc_py_immortalize_values(PyModule_GetDict(module)); /* its functions */
     tc_py_state_of(module)->is_the_module = true;
     return 0;
 }

@@ -232,17 +232,19 @@ static void yield_finalize(PyObject *self)
     }
 }
 
-/* Without cycles the finalizer needs no resurrection, so dealloc calls it by itself. */
 static void yield_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     struct tc_py_loop_state *state = tc_py_loop_state_of_type(type);
 
-    yield_finalize(self);
+    if (tc_unlikely(((struct yield_operation *)self)->state == TC_PY_OPERATION_NEW) &&
+        PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return; /* somebody holds it again, for instance from the warning */
+    }
     if (tc_unlikely(((struct yield_operation *)self)->is_traced)) {
         tc_py_debug_forget_quietly(self);
     }
-    if (state != NULL && state->spare_yield_count < TC_PY_SPARE_YIELDS) {
+    if (TC_PY_SPARE_YIELDS > 0 && state != NULL && state->spare_yield_count < TC_PY_SPARE_YIELDS) {
         state->spare_yields[state->spare_yield_count++] = self;
     } else {
         type->tp_free(self);
@@ -252,7 +254,7 @@ static void yield_dealloc(PyObject *self)
 
 void tc_py_sleep_free_spares(struct tc_py_loop_state *state)
 {
-    while (state->spare_yield_count > 0) {
+    while (TC_PY_SPARE_YIELDS > 0 && state->spare_yield_count > 0) {
         PyObject_Free(state->spare_yields[--state->spare_yield_count]);
     }
 }
@@ -286,15 +288,11 @@ static PyMethodDef yield_methods[] = {
 };
 
 static PyType_Slot yield_slots[] = {
-    {Py_tp_dealloc, yield_dealloc},
-    {Py_tp_repr, yield_repr},
-    {Py_tp_methods, yield_methods},
-    {Py_tp_getset, yield_attributes},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, yield_iternext},
-    {Py_am_await, yield_await},
-    {Py_am_send, yield_am_send},
-    {0, NULL},
+    {Py_tp_dealloc, yield_dealloc},   {Py_tp_finalize, yield_finalize},
+    {Py_tp_repr, yield_repr},         {Py_tp_methods, yield_methods},
+    {Py_tp_getset, yield_attributes}, {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, yield_iternext}, {Py_am_await, yield_await},
+    {Py_am_send, yield_am_send},      {0, NULL},
 };
 
 static PyType_Spec yield_spec = {
@@ -309,7 +307,7 @@ static PyObject *yield_new(struct tc_py_loop_state *state)
     PyTypeObject *type = state->yield_type;
     PyObject *self;
 
-    if (state->spare_yield_count == 0) {
+    if (TC_PY_SPARE_YIELDS == 0 || state->spare_yield_count == 0) {
         self = type->tp_alloc(type, 0);
         if (self == NULL) {
             return NULL;

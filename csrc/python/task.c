@@ -53,6 +53,18 @@ static void set_name(struct tc_py_task *task, PyObject *name)
     }
 }
 
+/* The N of "Task-N". Threads that count in one place get in each other's way, so on a build without
+ * the GIL a loop takes numbers in blocks. */
+static uint64_t next_number(struct tc_py_loop *loop)
+{
+    if (loop->task_number == loop->task_number_end) {
+        /* relaxed: only the number matters. */
+        loop->task_number = tc_fetch_add_relaxed(&loop->state->task_names, TC_PY_TASK_NUMBERS);
+        loop->task_number_end = loop->task_number + TC_PY_TASK_NUMBERS;
+    }
+    return ++loop->task_number;
+}
+
 int tc_py_task_begin(struct tc_py_task *task, PyObject *b_coro, PyObject *b_name,
                      PyObject *b_context, bool eager)
 {
@@ -60,8 +72,7 @@ int tc_py_task_begin(struct tc_py_task *task, PyObject *b_coro, PyObject *b_name
 
     task->future.node.ops = &tc_py_task_ops;
     if (b_name == NULL || b_name == Py_None) {
-        /* relaxed: only the number matters. */
-        task->name.number = tc_fetch_add_relaxed(&loop->state->task_names, 1) + 1;
+        task->name.number = next_number(loop);
     } else {
         PyObject *name = PyObject_Str(b_name);
 
@@ -267,8 +278,11 @@ PyDoc_STRVAR(get_name_doc, "get_name($self, /)\n--\n\nReturn the name of the tas
 
 static PyObject *task_get_name(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    struct tc_py_task *task = task_of(self);
+    struct tc_py_task *task = SELF_OR_NULL("get_name");
 
+    if (task == NULL) {
+        return NULL;
+    }
     if (!(task->future.flags & TC_PY_TASK_NAMED)) {
         PyObject *name = PyUnicode_FromFormat("Task-%llu", (unsigned long long)task->name.number);
 

@@ -354,29 +354,31 @@ def test_slow_steps_are_logged_as_asyncio_does() -> None:
 
     def cancel_and_block(handles: list[Any]) -> None:
         handles[0].cancel()
-        time.sleep(0.02)
+        time.sleep(0.021)
 
     async def slow(lib: Lib) -> None:
-        time.sleep(0.02)
+        time.sleep(0.021)
         await lib.sleep(0.001)
-        time.sleep(0.02)
+        time.sleep(0.021)
 
     async def scenario(lib: Lib) -> None:
         loop = lib.get_running_loop()
         assert loop.slow_callback_duration == 0.1
-        loop.slow_callback_duration = 0.015
-        loop.call_soon(block, 0.02)
+        loop.slow_callback_duration = 0.02
+        loop.call_soon(block, 0.021)
         handles: list[Any] = []
         handles.append(loop.call_soon(cancel_and_block, handles))
         await loop.create_task(slow(lib), name="slow")
         loop.slow_callback_duration = 10
-        loop.call_soon(block, 0.02)
+        loop.call_soon(block, 0.021)
         await lib.sleep(0)
 
     found: dict[str, list[str]] = {}
     for lib in _LIBS:
         with _logged(lib) as lines:
             lib.run(scenario(lib), debug=True)
+        # On a busy machine the scenario's own first step may take long, too.
+        lines = [line for line in lines if "<locals>.scenario()" not in line]
         found[lib.__name__] = [_comparable(line) for line in lines]
     assert found["tinycoro"] == found["asyncio"]
     assert len(found["tinycoro"]) == 4

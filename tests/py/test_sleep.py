@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import sys
 import time
 from collections.abc import Generator
 from typing import Any
@@ -121,3 +123,18 @@ def test_infinity_sleeps_until_cancelled() -> None:
             await task
 
     tinycoro.run(main())
+
+
+def test_what_was_never_awaited_may_be_kept_by_the_hook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for delay in (0, 1):
+        kept: list[object] = []
+        monkeypatch.setattr(sys, "unraisablehook", kept.append)
+        dropped = tinycoro.sleep(delay)
+        del dropped  # a warning that is an error here, and so goes to the hook
+        (args,) = kept
+        assert "finished" in repr(args.object)  # type: ignore[attr-defined]
+        kept.clear()
+        del args
+        gc.collect()

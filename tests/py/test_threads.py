@@ -31,6 +31,7 @@ _CALLS: list[Callable[[Any], object]] = [
     lambda o: o.task.cancel(),
     lambda o: o.task.uncancel(),
     lambda o: o.task.done(),
+    lambda o: o.task.get_name(),
     lambda o: o.task.result(),
     lambda o: o.task.add_done_callback(print),
     lambda o: o.future.set_result(1),
@@ -66,7 +67,7 @@ def test_methods_are_refused_on_another_thread(call: Callable[[Any], object]) ->
         assert Objects.task.get_loop() is Objects.loop
         shown: list[str] = []
         assert _in_a_thread(lambda: shown.append(repr(Objects.task))) is None
-        assert shown[0].startswith("<Task pending")
+        assert shown[0].startswith("<Task at 0x")
         Objects.handle.cancel()
         await Objects.task
 
