@@ -211,6 +211,35 @@ int tc_server_wait(struct tc_server *server, int64_t deadline_ns)
                                       : wait_in_thread(server, deadline_ns);
 }
 
+int tc_server_wait_start(struct tc_server *server, struct tc_server_waiter *node,
+                         struct tc_waiter *waiter)
+{
+    uint64_t seq = tc_waiter_core_begin(&waiter->word);
+
+    tc_list_init(&node->node);
+    node->server = server;
+    tc_waiter_core_arm(&waiter->word, seq);
+    if (commit_wait(waiter, seq, node)) {
+        return -EINPROGRESS;
+    }
+    bool is_ours = tc_waiter_claim(waiter, seq);
+    tc_assert(is_ours); /* nothing was published */
+    return 0;
+}
+
+bool tc_server_wait_withdraw(struct tc_server_waiter *node)
+{
+    struct tc_server *server = node->server;
+
+    if (!tc_waiter_claim(node->waiter, node->seq)) {
+        return false;
+    }
+    tc_lock_acquire(&server->lock);
+    tc_list_remove(&node->node);
+    tc_lock_release(&server->lock);
+    return true;
+}
+
 void tc_server_free(struct tc_server *server)
 {
     tc_assert(is_closed(server));

@@ -35,9 +35,12 @@
 #include <stdint.h>
 
 #include "base/defs.h"
+#include "base/list.h"
 #include "net/addr.h"
 #include "net/stream.h"
 #include "sched/runtime.h"
+
+struct tc_waiter;
 
 struct tc_conn;
 struct tc_server;
@@ -111,6 +114,25 @@ void tc_server_abort(struct tc_server *server);
 /* Wait until the server is CLOSED. From a plain thread it blocks the thread, from a fiber it parks.
  * Returns 0, -ETIMEDOUT, -EINTR (plain threads only), -ECANCELED (fibers only). */
 TC_MAY_PARK TC_NODISCARD int tc_server_wait(struct tc_server *server, int64_t deadline_ns);
+
+/* One wait of tc_server_wait_start, in memory of the caller's; touched under the server's lock only. */
+struct tc_server_waiter {
+    struct tc_list node; /* in the server's list while it waits                                 */
+    struct tc_server *server;
+    struct tc_waiter *waiter;
+    uint64_t seq;
+};
+
+/* The same with a callback waiter, which must not be waiting: it will be claimed and readied with 0.
+ * Parks: never   Threads: one at a time for each waiter
+ * Owns: `node` and `waiter` are the server's until the callback, or until withdrawn
+ * Returns 0: CLOSED already, no callback; -EINPROGRESS. */
+TC_NODISCARD int tc_server_wait_start(struct tc_server *server, struct tc_server_waiter *node,
+                                      struct tc_waiter *waiter);
+
+/* End a wait that was started. Parks: never   Threads: one at a time for each waiter
+ * Returns true: it is over. False: the callback has been called or is about to be. */
+TC_NODISCARD bool tc_server_wait_withdraw(struct tc_server_waiter *node);
 
 /* Where it listens (also after it was closed). */
 void tc_server_address(const struct tc_server *server, struct tc_addr *out);

@@ -155,18 +155,10 @@ struct tc_server {
     int64_t drain_at_ns; /* when patience ends */
     struct tc_waiter drain; /* of the drain deadline */
     struct tc_deadline drain_deadline;
-    struct tc_list waiters; /* of fibers in tc_server_wait */
+    struct tc_list waiters; /* of struct tc_server_waiter: fibers, callbacks */
 
     struct tc_acceptor acceptor;
     uint32_t deal_next; /* where the search for the least loaded begins; acceptor's */
-};
-
-/* A fiber in tc_server_wait. On its stack; in server->waiters, and touched, under the lock only. */
-struct tc_server_waiter {
-    struct tc_list node;
-    struct tc_server *server;
-    struct tc_waiter *waiter;
-    uint64_t seq;
 };
 
 /* ---- small helpers ------------------------------------------------------------------------ */

@@ -113,6 +113,9 @@ const char *tc_py_items_name(uint8_t items);
 
 /* ---- operations (channel_wait.c) ------------------------------------------------------------- */
 
+/* How many operations in a row have not waited, where `op` is awaited. */
+uint32_t *tc_py_channel_fast(const struct tc_py_operation *op);
+
 /* A new operation, a reused object if there is one; takes `value`. NULL with MemoryError set. */
 PyObject *tc_py_channel_operation_new(struct tc_py_channel *channel, enum tc_py_channel_kind kind,
                                       struct tc_value value);

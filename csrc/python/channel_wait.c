@@ -19,6 +19,13 @@ static struct tc_py_channel_operation *channel_operation_of(PyObject *object)
     return (struct tc_py_channel_operation *)object;
 }
 
+/* ---- fairness --------------------------------------------------------------------------- */
+
+uint32_t *tc_py_channel_fast(const struct tc_py_operation *op)
+{
+    return op->task != NULL ? &op->task->future.loop->fast : &tc_py_this_thread.fast;
+}
+
 /* ---- outcomes --------------------------------------------------------------------------- */
 
 /* The operation has ended: let go of the channel. */
@@ -142,6 +149,7 @@ static enum tc_py_outcome attempt(struct tc_py_channel_operation *self, PyObject
     case 0:
         return delivered(self, value);
     case -EINPROGRESS:
+        *tc_py_channel_fast(&self->op) = 0;
         return TC_PY_SUSPEND;
     case -ECANCELED:
         return TC_PY_ERROR;
@@ -152,7 +160,7 @@ static enum tc_py_outcome attempt(struct tc_py_channel_operation *self, PyObject
 
 static enum tc_py_outcome channel_start(struct tc_py_operation *op, PyObject **value)
 {
-    uint32_t *fast = op->task != NULL ? &op->task->future.loop->fast : &tc_py_this_thread.fast;
+    uint32_t *fast = tc_py_channel_fast(op);
 
     if (tc_unlikely(*fast >= TC_PY_FAST_MAX)) {
         *fast = 0;

@@ -201,8 +201,8 @@ int tc_py_add_loop(PyObject *module)
         tc_py_add_task_type(module, state) < 0 || tc_py_add_operation_type(module, state) < 0 ||
         tc_py_add_sleep(module, state) < 0 || tc_py_add_guest(module, state) < 0 ||
         tc_py_add_channel(module, state) < 0 || tc_py_add_channel_operation(module, state) < 0 ||
-        tc_py_add_select(module, state) < 0 || tc_py_add_gather(module, state) < 0 ||
-        tc_py_add_task_functions(module, state) < 0) {
+        tc_py_add_select(module, state) < 0 || tc_py_add_server_wait(module, state) < 0 ||
+        tc_py_add_gather(module, state) < 0 || tc_py_add_task_functions(module, state) < 0) {
         return -1;
     }
     return register_fork_hook();

@@ -32,6 +32,7 @@
     X(PyTypeObject, channel_statistics_type) \
     X(PyTypeObject, select_type) \
     X(PyTypeObject, guest_type) \
+    X(PyTypeObject, server_wait_type) \
     X(PyTypeObject, inbox_type) \
     X(PyObject, channel_closed)           /* ChannelClosed */ \
     X(PyObject, would_block)              /* WouldBlock */ \
@@ -113,6 +114,7 @@ int tc_py_add_guest(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_channel(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_channel_operation(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_select(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_server_wait(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_operation_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_debug(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_task_functions(PyObject *module, struct tc_py_loop_state *state);

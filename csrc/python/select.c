@@ -192,12 +192,13 @@ static enum tc_py_outcome attempt(struct select_operation *self, PyObject **valu
         }
         PyErr_Clear(); /* a case was faster: no timeout is needed */
     }
+    *tc_py_channel_fast(&self->op) = 0;
     return TC_PY_SUSPEND;
 }
 
 static enum tc_py_outcome select_start(struct tc_py_operation *op, PyObject **value)
 {
-    uint32_t *fast = op->task != NULL ? &op->task->future.loop->fast : &tc_py_this_thread.fast;
+    uint32_t *fast = tc_py_channel_fast(op);
 
     if (tc_unlikely(*fast >= TC_PY_FAST_MAX)) {
         *fast = 0;

@@ -90,6 +90,16 @@ TC_NODISCARD int tc_py_server_parse(PyObject *args, PyObject *kwargs,
                                     struct tc_server_options *options, struct tc_addr *wanted,
                                     PyObject **host);
 
+/* Raise what went wrong on the workers during the last run. Returns 0, or -1 with OSError set. */
+TC_NODISCARD int tc_py_server_raise_failure(struct tc_py_server *self);
+
+/* ---- awaitables (server_wait.c) ----------------------------------------------------------- */
+
+PyObject *tc_py_server_wait_closed(PyObject *object, PyObject *ignored);
+PyObject *tc_py_server_serve_forever(PyObject *object, PyObject *ignored);
+PyObject *tc_py_server_aenter(PyObject *object, PyObject *ignored);
+PyObject *tc_py_server_aexit(PyObject *object, PyObject *const *args, Py_ssize_t nargs);
+
 /* ---- methods (server_run.c); their documentation is in servers.c ------------------------ */
 
 PyObject *tc_py_server_start(PyObject *object, PyObject *ignored);

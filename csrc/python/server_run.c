@@ -200,8 +200,7 @@ static bool is_exhaustion(int error)
            error == -EAGAIN;
 }
 
-/* Raise what went wrong on the workers during the last run. Returns 0, or -1 with OSError set. */
-static int server_raise_failure(struct tc_py_server *self)
+int tc_py_server_raise_failure(struct tc_py_server *self)
 {
     struct tc_server_statistics statistics;
     char endpoint[TC_PY_ENDPOINT_BYTES];
@@ -238,7 +237,7 @@ PyObject *tc_py_server_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
         if (!tc_py_server_has_started(self)) {
             return PyErr_Format(PyExc_RuntimeError, "%R was never started", self);
         }
-        return server_raise_failure(self) < 0 ? NULL : Py_NewRef(Py_None);
+        return tc_py_server_raise_failure(self) < 0 ? NULL : Py_NewRef(Py_None);
     }
     ended = server_await(record, tc_deadline_after_ns(timeout_ns));
     tc_py_server_release(self, record, ended > 0);
@@ -249,7 +248,7 @@ PyObject *tc_py_server_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
         return PyErr_Format(PyExc_TimeoutError, "%R has not stopped after %S seconds", self,
                             b_timeout);
     }
-    return server_raise_failure(self) < 0 ? NULL : Py_NewRef(Py_None);
+    return tc_py_server_raise_failure(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---- with ------------------------------------------------------------------------------- */
@@ -294,5 +293,5 @@ PyObject *tc_py_server_exit(PyObject *object, PyObject *const *Py_UNUSED(args),
         return NULL;
     }
     tc_py_server_release(self, record, true);
-    return server_raise_failure(self) < 0 ? NULL : Py_NewRef(Py_None);
+    return tc_py_server_raise_failure(self) < 0 ? NULL : Py_NewRef(Py_None);
 }

@@ -255,6 +255,29 @@ PyDoc_STRVAR(exit_doc,
              "Close the server and wait for it. An exception meanwhile, such as a second\n"
              "KeyboardInterrupt, ends the drain at once.");
 
+PyDoc_STRVAR(wait_closed_doc,
+             "wait_closed($self, /)\n"
+             "--\n\n"
+             "Wait until the server has stopped, in a task: the awaitable form of wait().\n\n"
+             "Cancelling the wait does not touch the server. Raises: as wait().");
+
+PyDoc_STRVAR(
+    serve_forever_doc,
+    "serve_forever($self, /)\n"
+    "--\n\n"
+    "Start the server unless it runs, and wait until it has stopped, in a task.\n\n"
+    "Cancelling it closes the server: the drain ends first, then CancelledError is raised;\n"
+    "a second cancel ends the drain at once. Raises: as start() and wait().");
+
+PyDoc_STRVAR(aenter_doc, "__aenter__($self, /)\n"
+                         "--\n\n"
+                         "Start the server.");
+
+PyDoc_STRVAR(aexit_doc,
+             "__aexit__($self, /, exc_type, exc_value, traceback)\n"
+             "--\n\n"
+             "Close the server and wait for it. Cancelling that ends the drain at once.");
+
 PyDoc_STRVAR(
     echo_server_doc,
     "EchoServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None,\n"
@@ -269,7 +292,8 @@ PyDoc_STRVAR(
     "close(); both are seconds, None means no limit. backlog is the length of the kernel's\n"
     "queue (None: 4096 or the system's limit). reuse_port lets several processes listen on one\n"
     "port.\n\n"
-    "with EchoServer() as server: starts it, and closes and waits at the end. A server that is\n"
+    "with EchoServer() as server: starts it, and closes and waits at the end; in a task, async\n"
+    "with, serve_forever() and wait_closed() do. A server that is\n"
     "dropped while it runs is ended with a ResourceWarning.\n"
     "Thread-safety: every method from any thread. After fork() the child must make its own.\n"
     "Raises: TypeError and ValueError, naming the parameter and its limits.");
@@ -301,6 +325,10 @@ static PyMethodDef server_methods[] = {
     {"statistics", server_statistics, METH_NOARGS, statistics_doc},
     {"__enter__", tc_py_server_enter, METH_NOARGS, enter_doc},
     {"__exit__", TC_PY_KEYWORD_FUNCTION(tc_py_server_exit), METH_FASTCALL, exit_doc},
+    {"wait_closed", tc_py_server_wait_closed, METH_NOARGS, wait_closed_doc},
+    {"serve_forever", tc_py_server_serve_forever, METH_NOARGS, serve_forever_doc},
+    {"__aenter__", tc_py_server_aenter, METH_NOARGS, aenter_doc},
+    {"__aexit__", TC_PY_KEYWORD_FUNCTION(tc_py_server_aexit), METH_FASTCALL, aexit_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -131,7 +131,7 @@ def test_a_fast_loop_gives_way() -> None:
         await task
         return turns
 
-    assert asyncio.run(main()) >= 2000 // 64
+    assert asyncio.run(main()) >= 2000 // 65
 
 
 def test_the_context_is_that_of_the_task() -> None:

@@ -315,24 +315,30 @@ def test_a_delivered_item_dies_with_the_coroutine_that_was_closed() -> None:
     assert tinycoro.run(main())() is None
 
 
+class Last:
+    """Uses its channel when it dies."""
+
+    def __init__(self, channel: Channel[object], log: list[object]) -> None:
+        self.channel = channel
+        self.log = log
+
+    def __del__(self) -> None:
+        self.log.append(self.channel.statistics().length)
+        try:
+            self.channel.send_nowait("from the grave")
+        except ChannelClosed:
+            self.log.append("closed")
+
+
 def test_items_may_use_the_channel_when_they_die() -> None:
     channel: Channel[object] = Channel(3)
     log: list[object] = []
-
-    class Last:
-        def __del__(self) -> None:
-            log.append(channel.statistics().length)
-            try:
-                channel.send_nowait("from the grave")
-            except ChannelClosed:
-                log.append("closed")
-
-    channel.send_nowait(Last())
+    channel.send_nowait(Last(channel, log))
     channel.recv_nowait()
     assert channel.recv_nowait() == "from the grave"
     channel.close()
     with pytest.raises(ChannelClosed):
-        channel.send_nowait(Last())
+        channel.send_nowait(Last(channel, log))
     assert log == [0, 0, "closed"]
 
 
