@@ -14,49 +14,58 @@ static struct tc_py_operation *operation_of(PyObject *self)
 
 /* ---- results ---------------------------------------------------------------------------- */
 
-/* An exception object that can carry a value; owned by the loop. Borrowed, or NULL. */
+/* An exception object that can carry a value: one that nobody else holds and that was never more than
+ * a return value. Owned by the loop; borrowed, or NULL. */
 static PyStopIterationObject *reusable_stop(struct tc_py_loop *loop)
 {
+    PyStopIterationObject *stop;
+
     if (loop == NULL) {
         return NULL;
     }
-    if (loop->stop_iteration == NULL) {
+    if (tc_unlikely(loop->stop_iteration == NULL)) {
         loop->stop_iteration = PyObject_CallNoArgs(PyExc_StopIteration);
         if (loop->stop_iteration == NULL) {
             PyErr_Clear(); /* the caller makes a fresh one, or fails then */
             return NULL;
         }
     }
-    return loop->has_stop_value ? NULL : (PyStopIterationObject *)loop->stop_iteration;
+    stop = (PyStopIterationObject *)loop->stop_iteration;
+    return Py_REFCNT(stop) == 1 && stop->traceback == NULL && stop->context == NULL ? stop : NULL;
+}
+
+/* With `loop` being the one that runs on this thread, or NULL. */
+static PyObject *stop_with(struct tc_py_loop *loop, PyObject *value)
+{
+    PyStopIterationObject *stop = reusable_stop(loop);
+    PyObject *old;
+
+    if (tc_likely(stop != NULL)) {
+        old = stop->value;
+        stop->value = value;
+        loop->has_stop_value = true;
+        PyErr_SetRaisedException(Py_NewRef((PyObject *)stop));
+        Py_XDECREF(old); /* last: it may run code that comes here, and finds the object in use */
+        return NULL;
+    }
+    stop = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
+    if (stop == NULL) {
+        Py_DECREF(value);
+        return NULL;
+    }
+    /* Not as an argument: a tuple would be unpacked. */
+    Py_XSETREF(stop->value, value);
+    PyErr_SetRaisedException((PyObject *)stop);
+    return NULL;
 }
 
 PyObject *tc_py_stop(struct tc_py_loop *loop, PyObject *value)
 {
-    PyStopIterationObject *stop;
-    PyObject *fresh;
-
     if (value == NULL || value == Py_None) {
         Py_XDECREF(value);
         return NULL; /* the interpreter takes it for StopIteration(None) */
     }
-    if (loop != tc_py_loop_running()) {
-        loop = NULL;
-    }
-    stop = reusable_stop(loop);
-    if (stop != NULL && Py_REFCNT(stop) == 1) {
-        Py_XSETREF(stop->value, value);
-        loop->has_stop_value = true;
-        PyErr_SetRaisedException(Py_NewRef((PyObject *)stop));
-        return NULL;
-    }
-    fresh = PyObject_CallNoArgs(PyExc_StopIteration); /* a tuple as argument would be unpacked */
-    if (fresh == NULL) {
-        Py_DECREF(value);
-        return NULL;
-    }
-    Py_XSETREF(((PyStopIterationObject *)fresh)->value, value);
-    PyErr_SetRaisedException(fresh);
-    return NULL;
+    return stop_with(loop == tc_py_loop_running() ? loop : NULL, value);
 }
 
 void tc_py_stop_forget(struct tc_py_loop *loop)
@@ -120,7 +129,8 @@ int tc_py_operation_cancel_wait(struct tc_py_node *self, struct tc_py_task *b_ta
 
     bool is_ready = op->state == TC_PY_OPERATION_YIELDED; /* and its task queued */
 
-    if (!is_ready && (op->state != TC_PY_OPERATION_SUSPENDED || !op->ops->withdraw(op))) {
+    if (!is_ready && (op->state != TC_PY_OPERATION_SUSPENDED ||
+                      (op->ops->unwind == NULL && !op->ops->withdraw(op)))) {
         return 0;
     }
     op->state = TC_PY_OPERATION_CANCELLED;
@@ -141,21 +151,51 @@ static bool is_in_reach(struct tc_py_task *task)
            (!loop->is_closed && tc_load_relaxed(&loop->thread) == 0);
 }
 
+/* Returns 0, or -1 with ValueError set if the user's code has come back to the operation. */
+static int refuse_running(struct tc_py_operation *op)
+{
+    if (tc_unlikely(op->is_running)) {
+        PyErr_Format(PyExc_ValueError, "'%s' is already executing", op->ops->name);
+        return -1;
+    }
+    return 0;
+}
+
+/* The source's part of an await that ends by an exception. Returns 0, or -1 with another one. */
+static int unwind(struct tc_py_operation *op)
+{
+    int result;
+
+    if (op->ops->unwind == NULL || op->state == TC_PY_OPERATION_NEW ||
+        op->state == TC_PY_OPERATION_FINISHED) {
+        return 0;
+    }
+    op->is_running = true;
+    result = op->ops->unwind(op);
+    op->is_running = false;
+    return result;
+}
+
 /* Give up whatever it waits for: nobody will resume it. A task that waits although its coroutine was
- * closed is made ready (TA1), and finds out. */
-static void operation_abandon(struct tc_py_operation *op)
+ * closed is made ready (TA1), and finds out. Returns 0, or -1 with an exception set. */
+static int operation_abandon(struct tc_py_operation *op)
 {
     struct tc_py_task *task = op->task;
     bool is_stranded = op->state == TC_PY_OPERATION_SUSPENDED && task != NULL &&
                        task->waiting == (PyObject *)op && is_in_reach(task);
+    int result;
 
-    if (op->state == TC_PY_OPERATION_SUSPENDED) {
+    if (refuse_running(op) < 0) {
+        return -1;
+    }
+    if (op->state == TC_PY_OPERATION_SUSPENDED && op->ops->unwind == NULL) {
         (void)op->ops->withdraw(op); /* too late: what was handed over is given back below */
     }
     if ((op->state == TC_PY_OPERATION_SUSPENDED || op->state == TC_PY_OPERATION_WOKEN) &&
         op->ops->give_back != NULL) {
         op->ops->give_back(op);
     }
+    result = unwind(op);
     op->state = TC_PY_OPERATION_FINISHED;
     op->task = NULL;
     tc_py_guest_leave(op);
@@ -166,6 +206,7 @@ static void operation_abandon(struct tc_py_operation *op)
     if (is_stranded) {
         tc_py_task_wake(task);
     }
+    return result;
 }
 
 void tc_py_operation_clear(struct tc_py_operation *op)
@@ -214,6 +255,15 @@ void tc_py_operation_finalize(PyObject *self)
 
 /* ---- await ------------------------------------------------------------------------------ */
 
+/* Make `context` (owned by the callee) that of the pending exception. */
+static void set_context(PyObject *context)
+{
+    PyObject *error = PyErr_GetRaisedException();
+
+    PyException_SetContext(error, context);
+    PyErr_SetRaisedException(error);
+}
+
 static enum tc_py_outcome raise_cancelled(struct tc_py_operation *op, struct tc_py_task *task)
 {
     PyObject *type = task->future.loop->state->cancelled_error;
@@ -226,20 +276,45 @@ static enum tc_py_outcome raise_cancelled(struct tc_py_operation *op, struct tc_
         PyErr_SetObject(type, error); /* with its context */
         Py_DECREF(error);
     }
+    if (op->ops->unwind != NULL) {
+        error = PyErr_GetRaisedException();
+        if (unwind(op) == 0) {
+            PyErr_SetRaisedException(error);
+        } else {
+            set_context(error);
+        }
+    }
     return TC_PY_ERROR;
+}
+
+int tc_py_operation_join(struct tc_py_operation *op)
+{
+    op->task = tc_py_task_running();
+    if (tc_unlikely(op->task == NULL && !op->ops->has_guests)) {
+        PyErr_Format(PyExc_RuntimeError, "%s() can be awaited only in a task of a tinycoro loop",
+                     op->ops->name);
+        return -1;
+    }
+    return 0;
 }
 
 static enum tc_py_outcome begin(struct tc_py_operation *op, PyObject **value)
 {
-    struct tc_py_task *task = tc_py_task_running();
-
-    if (task == NULL && !op->ops->has_guests) {
-        PyErr_Format(PyExc_RuntimeError, "%s() can be awaited only in a task of a tinycoro loop",
-                     op->ops->name);
+    if (!op->ops->starts_anywhere && tc_py_operation_join(op) < 0) {
         return TC_PY_ERROR;
     }
-    op->task = task;
     return op->ops->start(op, value);
+}
+
+/* The same while an exception is pending, which stays. */
+static void abandon_quietly(struct tc_py_operation *op)
+{
+    PyObject *error = PyErr_GetRaisedException();
+
+    if (operation_abandon(op) < 0) {
+        PyErr_WriteUnraisable((PyObject *)op);
+    }
+    PyErr_SetRaisedException(error);
 }
 
 /* One send: start, finish, or refuse. */
@@ -247,6 +322,10 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
 {
     enum tc_py_outcome outcome;
 
+    if (refuse_running(op) < 0) {
+        return TC_PY_ERROR;
+    }
+    op->is_running = true;
     switch ((enum tc_py_operation_state)op->state) {
     case TC_PY_OPERATION_NEW:
         outcome = begin(op, value);
@@ -259,12 +338,15 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
         outcome = raise_cancelled(op, op->task);
         break;
     case TC_PY_OPERATION_SUSPENDED:
+        op->is_running = false;
         PyErr_Format(PyExc_RuntimeError, "'%s' is being awaited already", op->ops->name);
         return TC_PY_ERROR;
     default:
+        op->is_running = false;
         PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited '%s'", op->ops->name);
         return TC_PY_ERROR;
     }
+    op->is_running = false;
     if (outcome == TC_PY_SUSPEND || outcome == TC_PY_YIELD) {
         op->state = outcome == TC_PY_SUSPEND ? TC_PY_OPERATION_SUSPENDED : TC_PY_OPERATION_YIELDED;
         if (tc_unlikely(op->task == NULL)) {
@@ -276,7 +358,7 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
             }
             return TC_PY_SUSPEND;
         }
-        operation_abandon(op); /* just registered */
+        abandon_quietly(op); /* just registered */
         return TC_PY_ERROR;
     }
     op->state = TC_PY_OPERATION_FINISHED;
@@ -304,7 +386,11 @@ PyObject *tc_py_operation_iternext(PyObject *self)
     case TC_PY_SUSPEND:
         return yielded(operation_of(self));
     case TC_PY_DONE:
-        return tc_py_stop(tc_py_loop_running(), value);
+        if (value == NULL || value == Py_None) {
+            Py_XDECREF(value);
+            return NULL; /* the interpreter takes it for StopIteration(None) */
+        }
+        return stop_with(tc_py_loop_running(), value);
     default:
         break;
     }
@@ -401,8 +487,11 @@ static PyObject *operation_throw(PyObject *self, PyObject *const *args, Py_ssize
         Py_DECREF(exception);
         return operation_send(self, Py_None);
     }
-    operation_abandon(operation_of(self));
-    PyErr_SetRaisedException(exception);
+    if (operation_abandon(operation_of(self)) < 0) {
+        set_context(exception);
+    } else {
+        PyErr_SetRaisedException(exception);
+    }
     return NULL;
 }
 
@@ -410,7 +499,9 @@ PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\nGive up the wait; afterwards not
 
 static PyObject *operation_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    operation_abandon(operation_of(self));
+    if (operation_abandon(operation_of(self)) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 

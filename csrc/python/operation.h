@@ -27,6 +27,9 @@
  *   CANCELLED   the ready queue (its task)       the task's next step
  *   FINISHED    nobody                           nothing: a second await is RuntimeError
  *
+ * What start, finish and unwind call may be the user's code, and that may reach the operation again:
+ * `is_running` has it refused there.
+ *
  * CANCELLATION. Task.cancel() asks withdraw(), which ends the wait if nothing was handed over yet.
  * Otherwise the two rules differ, by ops->delivery_wins:
  *   false  (asyncio's names) the await raises CancelledError all the same; give_back() has returned
@@ -93,7 +96,8 @@ struct tc_py_operation_ops {
     const char *name; /* "sleep", "Channel.send": for messages                        */
     bool delivery_wins; /* which rule of cancellation                                   */
     bool has_guests; /* op->task may be NULL: see guest.h                            */
-    /* Try at once; otherwise register with the source. op->task is set. */
+    bool starts_anywhere; /* start() runs without a task, and joins one before it suspends */
+    /* Try at once; otherwise register with the source. op->task is set, unless starts_anywhere. */
     enum tc_py_outcome (*start)(struct tc_py_operation *self, PyObject **value);
     /* The task runs again after a wake: produce the result, or suspend once more. */
     enum tc_py_outcome (*finish)(struct tc_py_operation *self, PyObject **value);
@@ -102,6 +106,11 @@ struct tc_py_operation_ops {
     /* Return what was handed over; with delivery_wins, drop it: the await was closed, or something
      * else thrown into it. NULL: nothing ever is. */
     void (*give_back)(struct tc_py_operation *self);
+    /* The await ends by an exception, in the turn in which it is raised: leave the source, return
+     * what was handed over. Takes the place of the two above where the source must see a cancelled
+     * wait until its task runs, or where that calls the user's code; withdraw() remains for waits
+     * whose task is gone. Returns 0, or -1 with an exception that is raised instead. May be NULL. */
+    int (*unwind)(struct tc_py_operation *self);
 };
 
 enum tc_py_operation_state {
@@ -120,6 +129,7 @@ struct tc_py_operation {
     PyObject *message; /* owned; the cancel's argument while CANCELLED      */
     PyObject *guest; /* owned; a struct tc_py_guest, or NULL              */
     uint8_t state; /* enum tc_py_operation_state                        */
+    bool is_running; /* in start, finish or unwind                        */
     bool is_traced; /* in the table of python/debug.h                    */
 };
 
@@ -133,6 +143,10 @@ int tc_py_operation_cancel_wait(struct tc_py_node *self, struct tc_py_task *b_ta
 
 /* Fill the common part of a new object. */
 void tc_py_operation_init(struct tc_py_operation *op, const struct tc_py_operation_ops *ops);
+
+/* For a start() that runs anywhere and has to suspend: set op->task to the task that runs. Returns 0, or
+ * -1 with RuntimeError set: only a task of a loop can wait. */
+int tc_py_operation_join(struct tc_py_operation *op);
 
 /* Resume the task that is SUSPENDED in `op`: it will call finish(). */
 void tc_py_operation_wake(struct tc_py_operation *op);
