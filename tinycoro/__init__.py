@@ -8,13 +8,21 @@ with tinycoro.EchoServer(port=8000) as server:
 try:
     # First: where it refuses to be imported, nothing else has been either.
     from ._core import (
+        BoundedSemaphore,
         Channel,
         ChannelClosed,
         ChannelStatistics,
         EchoServer,
+        Event,
         Future,
         Handle,
+        LifoQueue,
+        Lock,
+        PriorityQueue,
+        Queue,
+        QueueShutDown,
         RuntimeStatistics,
+        Semaphore,
         ServerStatistics,
         Task,
         TimerHandle,
@@ -37,6 +45,7 @@ try:
     from ._core import version as __version__
     from .debug import set_debug
     from .events import Loop, get_event_loop, new_event_loop, set_event_loop
+    from .locks import Barrier, Condition
     from .runners import Runner, run
     from .signals import open_signal_receiver
     from .threads import run_coroutine_threadsafe, to_thread, wrap_future
@@ -49,22 +58,41 @@ except ModuleNotFoundError as error:
         "so that the installed package is found"
     ) from None
 
-from asyncio import CancelledError, InvalidStateError
+from asyncio import (
+    BrokenBarrierError,
+    CancelledError,
+    InvalidStateError,
+    QueueEmpty,
+    QueueFull,
+)
 
 from . import from_thread
 
 __all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
     "CancelledError",
     "Channel",
     "ChannelClosed",
     "ChannelStatistics",
+    "Condition",
     "EchoServer",
+    "Event",
     "Future",
     "Handle",
     "InvalidStateError",
+    "LifoQueue",
+    "Lock",
     "Loop",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
     "Runner",
     "RuntimeStatistics",
+    "Semaphore",
     "ServerStatistics",
     "Task",
     "TimerHandle",

@@ -77,6 +77,18 @@ static inline void PyErr_SetRaisedException(PyObject *error)
 /* The same for a METH_FASTCALL function. */
 #define TC_PY_FAST_FUNCTION(function) ((PyCFunction)(void (*)(void))(function))
 
+/* Make an object of memory that was one of the same type and was not freed.
+ * Parks: never   Threads: attached */
+static inline void tc_py_revive(PyObject *object, PyTypeObject *type)
+{
+#if defined(Py_REF_DEBUG) || defined(Py_GIL_DISABLED)
+    (void)PyObject_Init(object, type);
+#else
+    Py_SET_REFCNT(object, 1); /* Py_TYPE(object) is still there */
+    Py_INCREF(type);
+#endif
+}
+
 #ifdef Py_GIL_DISABLED
 #define TC_PY_FREE_THREADED 1
 #else

@@ -44,7 +44,7 @@ static int module_exec(PyObject *module)
 {
     if (tc_py_process_check() < 0 || add_build(module) < 0 || tc_py_add_errors(module) < 0 ||
         tc_py_add_runtime(module) < 0 || tc_py_add_servers(module) < 0 ||
-        tc_py_add_loop(module) < 0 || tc_py_add_testing(module) < 0 ||
+        tc_py_add_loop(module) < 0 || tc_py_add_sync(module) < 0 || tc_py_add_testing(module) < 0 ||
         tc_py_add_relay(module) < 0 || tc_py_process_claim() < 0) {
         return -1;
     }
@@ -56,13 +56,15 @@ static int module_exec(PyObject *module)
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     struct tc_py_state *state = tc_py_state_of(module);
+    int result;
 
     Py_VISIT(state->tinycoro_error);
     Py_VISIT(state->runtime_statistics_type);
     Py_VISIT(state->server_statistics_type);
     Py_VISIT(state->echo_server_type);
     Py_VISIT(state->relay_type);
-    return tc_py_loop_state_traverse(&state->loop, visit, arg);
+    result = tc_py_loop_state_traverse(&state->loop, visit, arg);
+    return result != 0 ? result : tc_py_sync_state_traverse(&state->sync, visit, arg);
 }
 
 static int module_clear(PyObject *module)
@@ -75,6 +77,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->echo_server_type);
     Py_CLEAR(state->relay_type);
     tc_py_loop_state_clear(&state->loop);
+    tc_py_sync_state_clear(&state->sync);
     return 0;
 }
 
@@ -97,6 +100,11 @@ static struct PyModuleDef module_def = {
     .m_slots = module_slots, .m_traverse = module_traverse,
     .m_clear = module_clear, .m_free = module_free,
 };
+
+PyObject *tc_py_module_of_type(PyTypeObject *type)
+{
+    return PyType_GetModuleByDef(type, &module_def);
+}
 
 PyMODINIT_FUNC PyInit__core(void); /* the loader finds it by name */
 

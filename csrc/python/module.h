@@ -16,6 +16,7 @@
 
 #include "python/compat.h"
 #include "python/loop_state.h"
+#include "python/sync_state.h"
 
 #include <stdbool.h>
 
@@ -26,6 +27,7 @@ struct tc_py_state {
     PyTypeObject *echo_server_type; /* owned                                            */
     PyTypeObject *relay_type;       /* owned                                            */
     struct tc_py_loop_state loop;   /* loops, tasks, futures                           */
+    struct tc_py_sync_state sync;   /* locks, events, queues                           */
     bool is_the_module; /* this object holds the process's only place       */
 };
 
@@ -33,6 +35,9 @@ static inline struct tc_py_state *tc_py_state_of(PyObject *module)
 {
     return (struct tc_py_state *)PyModule_GetState(module);
 }
+
+/* The module, borrowed, from one of its types or a class derived from it; NULL with TypeError set. */
+PyObject *tc_py_module_of_type(PyTypeObject *type);
 
 /* Create the exceptions that are ours (errors.c). */
 int tc_py_add_errors(PyObject *module);

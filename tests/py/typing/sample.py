@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from contextlib import AsyncExitStack
+from typing import Literal, assert_type
 
 import tinycoro
 from tinycoro import EchoServer, RuntimeStatistics, ServerStatistics, TinycoroError
@@ -30,6 +31,27 @@ def serve(seconds: float | None) -> int:
     return tinycoro.statistics().fibers
 
 
+async def synchronize(stack: AsyncExitStack) -> int:
+    lock, event, semaphore = tinycoro.Lock(), tinycoro.Event(), tinycoro.Semaphore(2)
+    condition, barrier = tinycoro.Condition(lock), tinycoro.Barrier(1)
+    async with lock, semaphore, condition as nothing, barrier as number:
+        assert_type(nothing, None)
+        assert_type(number, int)
+        assert_type(await condition.wait_for(lambda: "text"), str)
+    await stack.enter_async_context(tinycoro.BoundedSemaphore())
+    event.set()
+    assert_type(await event.wait(), Literal[True])
+    assert_type(await lock.acquire(), Literal[True])
+    queue: tinycoro.Queue[int] = tinycoro.PriorityQueue(maxsize=3)
+    await queue.put(1)
+    try:
+        queue.put_nowait(2)
+    except (tinycoro.QueueFull, tinycoro.QueueShutDown):
+        queue.shutdown(immediate=True)
+    assert_type(tinycoro.create_task(queue.get()), tinycoro.Task[int])
+    return await queue.get()
+
+
 def refused() -> None:
     """Each of these is an error of types: an ignore that is not needed fails the check."""
     EchoServer(host=None)  # type: ignore[arg-type]
@@ -38,3 +60,4 @@ def refused() -> None:
     EchoServer().wait("1")  # type: ignore[arg-type]
     tinycoro.configure(2)  # type: ignore[call-arg]
     tinycoro.statistics().fibers = 1  # type: ignore[misc]
+    tinycoro.Queue[int]().put_nowait("1")  # type: ignore[arg-type]
