@@ -19,6 +19,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "sleep0": ("asyncio",),
     "pingpong": ("asyncio",),
     "buffered": ("asyncio",),
+    "queue_pingpong": ("asyncio", "zuvloop"),
+    "queue_buffered": ("asyncio",),
+    "lock_contended": ("asyncio", "zuvloop"),
     "million": ("uvloop", "tonio"),
 }
 # Row, library to compare with, metric, bound of the ratio.
@@ -28,6 +31,11 @@ LIMITS: tuple[tuple[str, str, str, float], ...] = (
     ("sleep0", "asyncio", "median", 0.10),
     ("pingpong", "asyncio", "median", 0.20),
     ("buffered", "asyncio", "median", 0.28),
+    ("queue_pingpong", "asyncio", "median", 0.15),
+    ("queue_pingpong", "zuvloop", "median", 0.40),
+    ("queue_buffered", "asyncio", "median", 0.28),
+    ("lock_contended", "asyncio", "median", 0.10),
+    ("lock_contended", "zuvloop", "median", 0.35),
     ("million", "uvloop", "median", 0.18),
     ("million", "uvloop", "peak", 0.40),
     ("million", "tonio", "median", 1.0),
