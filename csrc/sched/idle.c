@@ -145,7 +145,9 @@ static bool doze_and_search(struct tc_worker *worker, bool doze)
     }
     struct tc_worker *victim = search(worker);
     if (victim != NULL) {
-        worker->saw_more = tc_deque_len(&victim->deque) != 0;
+        size_t left = tc_deque_len(&victim->deque);
+        worker->saw_more = left != 0;
+        worker->saw_plenty = left >= TC_STEAL_PLENTY;
         return true;
     }
     stop_searching(worker);
@@ -352,7 +354,9 @@ void tc__idle(struct tc_worker *worker)
         bool woken = worker->searching;
         if (woken || tc_idle_start_search(&runtime->idle)) {
             worker->searching = true;
-            if (doze_and_search(worker, !woken && tc_sys_has_precise_epoll())) {
+            bool doze = !woken && !worker->saw_plenty && tc_sys_has_precise_epoll();
+            worker->saw_plenty = false;
+            if (doze_and_search(worker, doze)) {
                 return;
             }
         }

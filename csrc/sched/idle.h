@@ -7,6 +7,7 @@
  *  - One worker at a time holds the searching token. While somebody searches nobody is woken.
  *  - A worker that runs dry takes the token if it is free and first dozes in its own poller for
  *    TC_DOZE_NS; only then it steals. Work that arrives for it meanwhile costs no wake-up at all.
+ *    Not if its last victim had TC_STEAL_PLENTY left: then the doze would be most of its time.
  *  - A searcher that finds work gives the token back, and wakes the next worker if its victim has
  *    more.
  *  - Who finds nothing parks. While anybody runs, one parked worker is the sentinel: it wakes every

@@ -54,6 +54,7 @@
 enum {
     TC_TURN_FIBERS = 61,       /* fibers a turn may run                                        */
     TC_NEXT_STREAK = 3,        /* fibers in a row from `next` while the deque is not empty      */
+    TC_STEAL_PLENTY = 128,     /* left with a victim: the thief comes back without a doze       */
 };
 
 #define TC_TURN_NS (100 * TC_NS_PER_US)    /* ... or so long                                   */
@@ -127,6 +128,7 @@ struct tc_worker {
     bool offline;                      /* towards the reclamation domain                        */
     bool unguarded;                    /* has left the idle state, and not looked after I2 yet  */
     bool saw_more;                     /* the searcher's victim had more than was taken         */
+    bool saw_plenty;                   /* ... and TC_STEAL_PLENTY or more was left              */
     bool sentinel;                     /* parked as the sentinel                                */
     bool saw_activity;                 /* the last look as sentinel found a turn that had moved */
     struct tc_slab_cache fibers;
