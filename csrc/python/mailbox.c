@@ -33,7 +33,7 @@ int tc_py_mailbox_new_guest(struct tc_py_mailbox **out)
 
     if (error == 0) {
         (*out)->is_guest = true;
-        (void)tc_parker_core_begin(&(*out)->parker); /* asleep from the start: no token yet */
+        TC_IGNORE(tc_parker_core_begin(&(*out)->parker)); /* asleep from the start: no token yet */
     }
     return error;
 }
