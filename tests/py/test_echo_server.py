@@ -313,7 +313,9 @@ def test_repr_shows_state_address_and_counts() -> None:
     server.start()
     where = f"127.0.0.1:{server.address[1]}"
     with connect(server):
+        # The two counters are summed one after the other.
         assert wait_until(lambda: server.statistics().connections == 1)
+        assert wait_until(lambda: server.statistics().accepted == 1)
         assert repr(server) == f"<tinycoro.EchoServer {where}, listening, connections=1 accepted=1>"
     server.close()
     server.wait(10)
