@@ -264,9 +264,10 @@ static void set_context(PyObject *context)
     PyErr_SetRaisedException(error);
 }
 
-static enum tc_py_outcome raise_cancelled(struct tc_py_operation *op, struct tc_py_task *task)
+static enum tc_py_outcome raise_cancelled(struct tc_py_operation *op)
 {
-    PyObject *type = task->future.loop->state->cancelled_error;
+    struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(op));
+    PyObject *type = state == NULL ? PyExc_RuntimeError : state->cancelled_error;
     PyObject *error = op->message == NULL || op->message == Py_None
                           ? PyObject_CallNoArgs(type)
                           : PyObject_CallOneArg(type, op->message);
@@ -335,7 +336,7 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
         outcome = op->ops->finish(op, value);
         break;
     case TC_PY_OPERATION_CANCELLED:
-        outcome = raise_cancelled(op, op->task);
+        outcome = raise_cancelled(op);
         break;
     case TC_PY_OPERATION_SUSPENDED:
         op->is_running = false;

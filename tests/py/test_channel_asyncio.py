@@ -182,6 +182,22 @@ def test_what_is_yielded_follows_the_protocol() -> None:
     asyncio.run(main())
 
 
+def test_a_wait_that_was_cancelled_by_hand_says_so() -> None:
+    async def main() -> None:
+        channel: Channel[int] = Channel()
+        operation: Any = channel.recv()
+        future = operation.send(None)
+        assert future.cancel("by hand")
+        assert future.cancelled()
+        with pytest.raises(asyncio.CancelledError, match="by hand"):
+            future.result()
+        with pytest.raises(asyncio.CancelledError):
+            operation.send(None)
+        assert channel.statistics().receivers == 0
+
+    asyncio.run(main())
+
+
 def test_two_loops_of_asyncio_in_threads() -> None:
     channel: Channel[int] = Channel()
 
