@@ -134,6 +134,12 @@ static inline void tc_lock_acquire_peer(struct tc_lock *lock)
     tc__lock_note_acquired(lock);
 }
 
+/* Whether somebody holds it: a hint, for who would rather wait elsewhere. Parks: never   Threads: any */
+static inline bool tc_lock_looks_held(struct tc_lock *lock)
+{
+    return tc_load_relaxed(&lock->word) != 0; /* relaxed: a hint */
+}
+
 /* Give the lock back; one swap, and a system call only if somebody may sleep.
  * Parks: never   Threads: the holder. */
 static inline void tc_lock_release(struct tc_lock *lock)

@@ -176,6 +176,7 @@ PyObject *tc_py_blocking_send(struct tc_py_channel *channel, struct tc_value val
     int result = -EPIPE;
 
     if (!tc_py_channel_is_lost(channel)) {
+        tc_py_channel_approach(channel);
         result = tc_channel_try_send(channel->channel, value);
         if (result == -EAGAIN && timeout_ns > 0) {
             result = send_slow(channel, &value, timeout_ns);
@@ -221,6 +222,7 @@ PyObject *tc_py_blocking_recv(struct tc_py_channel *channel, int64_t timeout_ns)
     int result = -EPIPE;
 
     if (!tc_py_channel_is_lost(channel)) {
+        tc_py_channel_approach(channel);
         result = tc_channel_try_recv(channel->channel, &value);
         if (result == -EAGAIN && timeout_ns > 0) {
             result = recv_slow(channel, &value, timeout_ns);

@@ -68,9 +68,21 @@ static int parse_keywords(struct tc_py_cases *self, const char *function, PyObje
     return 0;
 }
 
-int tc_py_cases_parse(struct tc_py_cases *self, struct tc_py_loop_state *state,
-                      const char *function, PyObject *const *args, Py_ssize_t nargs,
-                      PyObject *names)
+/* The select is refused: one exception is enough, without a warning for each case. */
+static void spend(struct tc_py_loop_state *state, PyObject *const *args, Py_ssize_t nargs)
+{
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        struct tc_py_operation *op = (struct tc_py_operation *)args[i];
+
+        if (Py_IS_TYPE(args[i], state->channel_operation_type) &&
+            op->state == TC_PY_OPERATION_NEW) {
+            op->state = TC_PY_OPERATION_FINISHED;
+        }
+    }
+}
+
+static int parse(struct tc_py_cases *self, struct tc_py_loop_state *state, const char *function,
+                 PyObject *const *args, Py_ssize_t nargs, PyObject *names)
 {
     if (parse_keywords(self, function, args + nargs, names) < 0) {
         return -1;
@@ -103,6 +115,18 @@ int tc_py_cases_parse(struct tc_py_cases *self, struct tc_py_loop_state *state,
     return 0;
 }
 
+int tc_py_cases_parse(struct tc_py_cases *self, struct tc_py_loop_state *state,
+                      const char *function, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *names)
+{
+    int result = parse(self, state, function, args, nargs, names);
+
+    if (result < 0) {
+        spend(state, args, nargs);
+    }
+    return result;
+}
+
 /* ---- outcomes --------------------------------------------------------------------------- */
 
 bool tc_py_cases_are_lost(const struct tc_py_cases *self)
@@ -118,10 +142,16 @@ bool tc_py_cases_are_lost(const struct tc_py_cases *self)
 int tc_py_cases_try(struct tc_py_cases *self)
 {
     for (uint32_t i = 0; i < self->count; i++) {
-        if (self->channels[i] != NULL && tc_py_channel_is_lost(self->channels[i])) {
-            tc_py_channel_set_closed(self->channels[i], (Py_ssize_t)i);
+        struct tc_py_channel *channel = self->channels[i];
+
+        if (channel == NULL) {
+            continue;
+        }
+        if (tc_py_channel_is_lost(channel)) {
+            tc_py_channel_set_closed(channel, (Py_ssize_t)i);
             return -EPIPE;
         }
+        tc_py_channel_approach(channel);
     }
     return self->active == 0 ? -EAGAIN : tc_select_try(self->cases, self->count);
 }

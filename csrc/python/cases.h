@@ -29,7 +29,7 @@ struct tc_py_cases {
 
 /* Read the arguments of `function`(*cases, timeout=None, default=<none>).
  * Returns 0, or -1 with TypeError, ValueError, RuntimeError or MemoryError set; then, too, the struct
- * is to be cleared. */
+ * is to be cleared, and the operations are spent. */
 TC_NODISCARD int tc_py_cases_parse(struct tc_py_cases *self, struct tc_py_loop_state *state,
                                    const char *function, PyObject *const *args, Py_ssize_t nargs,
                                    PyObject *names);

@@ -7,8 +7,12 @@
 #include "python/gil.h"
 #include "python/module.h"
 
+#include "arch/cpu.h"
+
 #include <errno.h>
 #include <string.h>
+
+enum { LOCK_SPINS = 100 }; /* a critical section is some ten nanoseconds                        */
 
 static struct tc_py_channel *channel_of(PyObject *self)
 {
@@ -52,6 +56,25 @@ static PyObject *would_block(struct tc_py_channel *self, const char *why)
 {
     PyErr_SetString(self->state->would_block, why);
     return NULL;
+}
+
+/* ---- the lock --------------------------------------------------------------------------- */
+
+void tc_py_channel_await_lock(struct tc_py_channel *channel)
+{
+    struct tc_lock *lock = &channel->channel->lock;
+    PyThreadState *thread;
+
+    for (int i = 0; i < LOCK_SPINS; i++) {
+        if (!tc_lock_looks_held(lock)) {
+            return;
+        }
+        tc_cpu_relax();
+    }
+    thread = tc_gil_release();
+    tc_lock_acquire(lock);
+    tc_lock_release(lock);
+    tc_gil_acquire(thread);
 }
 
 /* ---- send and recv ---------------------------------------------------------------------- */
@@ -110,7 +133,12 @@ static PyObject *channel_send_nowait(PyObject *object, PyObject *b_item)
     if (tc_py_item_encode(self->items, b_item, &value) < 0) {
         return NULL;
     }
-    result = tc_py_channel_is_lost(self) ? -EPIPE : tc_channel_try_send(self->channel, value);
+    if (tc_py_channel_is_lost(self)) {
+        result = -EPIPE;
+    } else {
+        tc_py_channel_approach(self);
+        result = tc_channel_try_send(self->channel, value);
+    }
     if (tc_likely(result == 0)) {
         Py_RETURN_NONE;
     }
@@ -132,8 +160,12 @@ static PyObject *channel_recv_nowait(PyObject *object, PyObject *Py_UNUSED(ignor
 {
     struct tc_py_channel *self = channel_of(object);
     struct tc_value value = tc_value_none();
-    int result = tc_py_channel_is_lost(self) ? -EPIPE : tc_channel_try_recv(self->channel, &value);
+    int result = -EPIPE;
 
+    if (!tc_py_channel_is_lost(self)) {
+        tc_py_channel_approach(self);
+        result = tc_channel_try_recv(self->channel, &value);
+    }
     if (tc_likely(result == 0)) {
         return tc_py_item_decode(value);
     }

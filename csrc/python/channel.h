@@ -80,6 +80,18 @@ static inline bool tc_py_channel_is_lost(const struct tc_py_channel *channel)
     return tc_unlikely(channel->generation != tc_py_process_generation());
 }
 
+/* Wait until the lock that somebody holds is free. Threads: attached; detaches meanwhile */
+void tc_py_channel_await_lock(struct tc_py_channel *channel);
+
+/* Before a step that takes the lock: a worker may hold it that the kernel has put aside, and an
+ * attached thread must not sleep for that long. A hint: the step may still meet a holder. */
+static inline void tc_py_channel_approach(struct tc_py_channel *channel)
+{
+    if (tc_unlikely(tc_lock_looks_held(&channel->channel->lock))) {
+        tc_py_channel_await_lock(channel);
+    }
+}
+
 /* `b_object` as a channel, borrowed, or NULL with TypeError set. */
 struct tc_py_channel *tc_py_channel_cast(struct tc_py_loop_state *state, PyObject *b_object);
 

@@ -71,6 +71,7 @@ static inline int try_now(struct tc_py_channel_operation *self)
     if (tc_py_channel_is_lost(self->channel)) {
         return -EPIPE;
     }
+    tc_py_channel_approach(self->channel);
     if (self->kind != TC_PY_CHANNEL_SEND) {
         return tc_channel_try_recv(channel, &self->value);
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import inspect
 import threading
@@ -14,8 +15,9 @@ from typing import Any, get_origin
 import pytest
 
 import tinycoro
+from both import Lib
 from support import PATIENCE, SLACK, drop, wait_until
-from tinycoro import Channel, ChannelClosed, WouldBlock
+from tinycoro import Channel, ChannelClosed, WouldBlock, _core
 
 
 def in_thread(function: Callable[[], object]) -> threading.Thread:
@@ -470,3 +472,36 @@ def test_without_a_loop_what_can_be_had_is_given() -> None:
     with pytest.raises(RuntimeError, match="only in a task of a running loop"):
         channel.recv().send(None)
     assert channel.statistics().receivers == 0
+
+
+# ---- without memory ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+@pytest.mark.parametrize("lib", [tinycoro, asyncio], ids=["tinycoro", "asyncio"])
+def test_a_shortage_of_memory_is_an_exception(lib: Lib, nth: int) -> None:
+    async def attempt() -> None:
+        ring: Channel[bytes] = Channel(4, items=bytes)
+        rendezvous: Channel[object] = Channel()
+        await ring.send(b"x" * 100)
+        task = lib.create_task(rendezvous.recv())
+        try:
+            await lib.sleep(0)
+            await tinycoro.select(rendezvous.send(1), ring.recv(), default=None)
+            with pytest.raises(TimeoutError):
+                await tinycoro.select(Channel().recv(), timeout=0.001)
+        finally:
+            rendezvous.close()
+            await lib.gather(task, return_exceptions=True)
+
+    async def main() -> None:
+        _core._fault_arm("alloc", nth, errno.ENOMEM)
+        try:
+            await attempt()
+        except MemoryError:
+            assert _core._fault_hits("alloc") == 1
+        finally:
+            _core._fault_disarm()
+        await attempt()
+
+    lib.run(main())
