@@ -12,8 +12,11 @@ NAMES = (
     "tinycoro",
     "go",
     "tokio",
+    "tinycoro-streams",
     "uvloop",
     "uvloop-streams",
+    "zuvloop",
+    "zuvloop-streams",
     "asyncio",
     "asyncio-streams",
 )

@@ -1,21 +1,21 @@
-"""Echo on asyncio or uvloop.
+"""Echo on a loop of Python: asyncio, uvloop, zuvloop or tinycoro.
 
-usage: py_echo.py PORT LOOP MODE     LOOP: asyncio | uvloop     MODE: streams | protocol
+usage: py_echo.py PORT LOOP MODE     MODE: streams | protocol (tinycoro: streams only)
 """
 
 import asyncio
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # Both loops set TCP_NODELAY themselves.
+    # All of them set TCP_NODELAY themselves.
     with contextlib.suppress(ConnectionError):
         while data := await reader.read(102400):
             writer.write(data)
+            await writer.drain()
     writer.close()
 
 
@@ -27,9 +27,9 @@ class Echo(asyncio.Protocol):
         self.transport.write(data)
 
 
-async def main(port: int, mode: str) -> None:
+async def main(library: Any, port: int, mode: str) -> None:  # noqa: ANN401  # a module
     if mode == "streams":
-        server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024)
+        server = await library.start_server(serve, "127.0.0.1", port, backlog=1024)
     else:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Echo, "127.0.0.1", port, backlog=1024)
@@ -37,7 +37,5 @@ async def main(port: int, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
-    if sys.argv[2] == "uvloop":
-        run = importlib.import_module("uvloop").run
-    run(main(int(sys.argv[1]), sys.argv[3]))
+    port, loop, mode = int(sys.argv[1]), importlib.import_module(sys.argv[2]), sys.argv[3]
+    loop.run(main(loop if sys.argv[2] == "tinycoro" else asyncio, port, mode))
