@@ -24,6 +24,9 @@ try:
         RuntimeStatistics,
         Semaphore,
         ServerStatistics,
+        StreamReader,
+        StreamTransport,
+        StreamWriter,
         Task,
         TimerHandle,
         TinycoroError,
@@ -43,11 +46,18 @@ try:
         statistics,
     )
     from ._core import version as __version__
+    from .base_server import Server
     from .debug import set_debug
     from .events import Loop, get_event_loop, new_event_loop, set_event_loop
     from .locks import Barrier, Condition
     from .runners import Runner, run
     from .signals import open_signal_receiver
+    from .streams import (
+        open_connection,
+        open_unix_connection,
+        start_server,
+        start_unix_server,
+    )
     from .threads import run_coroutine_threadsafe, to_thread, wrap_future
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
@@ -61,7 +71,9 @@ except ModuleNotFoundError as error:
 from asyncio import (
     BrokenBarrierError,
     CancelledError,
+    IncompleteReadError,
     InvalidStateError,
+    LimitOverrunError,
     QueueEmpty,
     QueueFull,
 )
@@ -81,8 +93,10 @@ __all__ = [
     "Event",
     "Future",
     "Handle",
+    "IncompleteReadError",
     "InvalidStateError",
     "LifoQueue",
+    "LimitOverrunError",
     "Lock",
     "Loop",
     "PriorityQueue",
@@ -93,7 +107,11 @@ __all__ = [
     "Runner",
     "RuntimeStatistics",
     "Semaphore",
+    "Server",
     "ServerStatistics",
+    "StreamReader",
+    "StreamTransport",
+    "StreamWriter",
     "Task",
     "TimerHandle",
     "TinycoroError",
@@ -111,7 +129,9 @@ __all__ = [
     "iscoroutine",
     "isfuture",
     "new_event_loop",
+    "open_connection",
     "open_signal_receiver",
+    "open_unix_connection",
     "run",
     "run_coroutine_threadsafe",
     "select",
@@ -119,6 +139,8 @@ __all__ = [
     "set_debug",
     "set_event_loop",
     "sleep",
+    "start_server",
+    "start_unix_server",
     "statistics",
     "to_thread",
     "wrap_future",

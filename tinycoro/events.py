@@ -24,6 +24,7 @@ from warnings import warn
 from . import _core, debug
 from ._core import Future, Task, ensure_future, get_running_loop
 from .futures import cancel_concurrent, follow
+from .sockets import SocketMethods
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -40,7 +41,7 @@ _STACK_DEPTH = 10  # frames that debug mode keeps, as in asyncio
 _STACKS = {"source_traceback": "Object", "handle_traceback": "Handle"}
 
 
-class Loop(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # our own handles
+class Loop(SocketMethods):
     """The event loop of one thread, and asyncio's running loop while it runs.
 
     Thread-safety: only `call_soon_threadsafe` may be called from another thread than the one that

@@ -22,7 +22,7 @@ struct callbacks {
 
 static struct callbacks *callbacks_of(struct tc_py_descriptor *descriptor)
 {
-    return descriptor == NULL || descriptor->event != NULL
+    return descriptor == NULL || descriptor->ops != NULL
                ? NULL
                : tc_container_of(descriptor, struct callbacks, descriptor);
 }
@@ -81,7 +81,7 @@ static int enter(struct tc_py_loop *loop, struct tc_py_descriptor *self, int fd)
 static void leave(struct tc_py_loop *loop, struct tc_py_descriptor *self)
 {
     loop->descriptors.table[self->fd] = NULL;
-    self->fd = -1;
+    self->generation = 0;
 }
 
 static int add(struct tc_py_loop *loop, struct tc_py_descriptor *self, int fd, bool level)
@@ -92,6 +92,7 @@ static int add(struct tc_py_loop *loop, struct tc_py_descriptor *self, int fd, b
         error = tc_poller_add(&loop->mailbox->poller, fd, tag_of(self), level);
         if (error < 0) {
             leave(loop, self);
+            self->fd = -1;
         }
     }
     return error;
@@ -114,15 +115,13 @@ int tc_py_descriptor_enable(struct tc_py_loop *loop, struct tc_py_descriptor *se
 
 void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *self)
 {
-    int fd = self->fd;
-
-    if (fd < 0) {
+    if (self->generation == 0) {
         return;
     }
     leave(loop, self);
     /* A child of a fork shares the poller's kernel object with its parent. */
     if (loop->mailbox != NULL && loop->generation == tc_py_process_generation()) {
-        tc_poller_remove(&loop->mailbox->poller, fd);
+        tc_poller_remove(&loop->mailbox->poller, self->fd);
     }
 }
 
@@ -196,10 +195,10 @@ void tc_py_descriptor_deliver(struct tc_py_loop *loop, const struct tc_poller_ev
     if (self == NULL || self->generation != event->tag >> 32) {
         return; /* closed since the poller reported it */
     }
-    if (self->event == NULL) {
+    if (self->ops == NULL) {
         callbacks_event(callbacks_of(self), loop, event->bits);
     } else {
-        self->event(self, loop, event->bits);
+        self->ops->event(self, loop, event->bits);
     }
 }
 
@@ -402,4 +401,17 @@ void tc_py_descriptors_clear(struct tc_py_loop *loop)
     tc_mem_free(all->table, all->size * sizeof(*all->table));
     all->table = NULL;
     all->size = 0;
+}
+
+void tc_py_descriptors_forget(struct tc_py_loop *loop)
+{
+    for (size_t fd = 0; fd < loop->descriptors.size; fd++) {
+        struct tc_py_descriptor *self = loop->descriptors.table[fd];
+
+        if (self != NULL && self->ops != NULL) {
+            leave(loop, self);
+            self->ops->forget(self);
+            self->fd = -1;
+        }
+    }
 }

@@ -13,7 +13,7 @@
  *   tag   bits 0–31: the number   bits 32–63: the generation, which is never 0
  *
  * INVARIANTS
- *  DE1  table[fd] is NULL or the record whose fd is that number.
+ *  DE1  table[fd] is NULL or the registered record whose fd is that number.
  *  DE2  A record of a stream or listener is embedded in its object, which takes it out before it dies;
  *       one of callbacks belongs to the table.
  *
@@ -32,11 +32,19 @@
 
 struct tc_py_loop;
 
-struct tc_py_descriptor {
-    int fd;              /* -1: not registered                                                  */
-    uint32_t generation; /* of the registration                                                 */
-    /* Something has happened; `bits` is of enum tc_poller_event_bits. NULL: callbacks.         */
+struct tc_py_descriptor;
+
+struct tc_py_descriptor_ops {
+    /* Something has happened; `bits` is of enum tc_poller_event_bits.                         */
     void (*event)(struct tc_py_descriptor *self, struct tc_py_loop *loop, uint32_t bits);
+    /* This is the child of a fork: close the descriptor, and tell nobody.                     */
+    void (*forget)(struct tc_py_descriptor *self);
+};
+
+struct tc_py_descriptor {
+    int fd;              /* -1: none                                                            */
+    uint32_t generation; /* of the registration; 0: not registered                              */
+    const struct tc_py_descriptor_ops *ops; /* constant; NULL: callbacks                        */
 };
 
 struct tc_py_descriptors {
@@ -45,8 +53,8 @@ struct tc_py_descriptors {
     uint32_t generation; /* the last one given                                      */
 };
 
-/* Register `fd` for both directions, edge-triggered. The record is unused before.
- * Returns 0; -EEXIST: the number is in use; -ENOMEM; or what the poller said. */
+/* Register `fd` for both directions, edge-triggered. The record is unused before; its fd is set on
+ * success. Returns 0; -EEXIST: the number is in use; -ENOMEM; or what the poller said. */
 TC_NODISCARD int tc_py_descriptor_add(struct tc_py_loop *loop, struct tc_py_descriptor *self,
                                       int fd);
 
@@ -58,7 +66,7 @@ TC_NODISCARD int tc_py_descriptor_add_level(struct tc_py_loop *loop, struct tc_p
 TC_NODISCARD int tc_py_descriptor_enable(struct tc_py_loop *loop, struct tc_py_descriptor *self,
                                          bool enabled);
 
-/* Take a record out, before its descriptor is closed. Does nothing if it is in no table. */
+/* Take a record out, before its descriptor is closed; its fd stays. Does nothing if it is in no table. */
 void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *self);
 
 /* Deliver one event of the loop's poller. */
@@ -67,6 +75,9 @@ void tc_py_descriptor_deliver(struct tc_py_loop *loop, const struct tc_poller_ev
 /* The collector's hooks and the end of the loop: visit callbacks; drop them. */
 int tc_py_descriptors_traverse(struct tc_py_loop *loop, visitproc visit, void *arg);
 void tc_py_descriptors_clear(struct tc_py_loop *loop);
+
+/* After a fork, in the child: have streams and listeners forget their descriptors. */
+void tc_py_descriptors_forget(struct tc_py_loop *loop);
 
 /* LoopBase.add_reader, .remove_reader, .add_writer and .remove_writer. */
 PyObject *tc_py_loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs);

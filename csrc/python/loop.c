@@ -6,6 +6,7 @@
 #include "python/gil.h"
 #include "python/handle.h"
 #include "python/process.h"
+#include "python/stream.h"
 #include "python/task.h"
 
 #include "base/mem.h"
@@ -216,6 +217,9 @@ int tc_py_loop_run(struct tc_py_loop *loop)
         result = gather_work(loop);
         if (result == 0) {
             result = run_ready(loop);
+        }
+        if (result == 0 && !tc_list_is_empty(&loop->unsent)) {
+            tc_py_streams_flush(loop);
         }
         if (tc_unlikely(loop->generation != tc_py_process_generation())) {
             if (result == 0) {

@@ -39,6 +39,7 @@
 enum {
     TC_PY_LOOK_AFTER = 128, /* nodes run between two looks at descriptors and signals           */
     TC_PY_TASK_NUMBERS = TC_PY_FREE_THREADED ? 256 : 1, /* of "Task-N", taken at once             */
+    TC_PY_STREAK = 64, /* operations of a task that may end at once before one yields      */
     TC_PY_TAG_WAKE = 0, /* poller tags                                                      */
     TC_PY_TAG_SIGNAL = 1,
 };
@@ -55,6 +56,12 @@ struct tc_py_loop {
     struct tc_fifo ready; /* of struct tc_py_node (L1)                                */
     struct tc_heap timers; /* of struct tc_py_timer (L4)                               */
     struct tc_list tasks; /* of struct tc_py_task (L2)                                */
+    struct tc_list unsent; /* of struct tc_py_stream (SM1)                             */
+    struct tc_list blocked; /* the same                                                 */
+    struct tc_list listeners; /* of struct tc_py_listener (SS1)                           */
+    char *scratch; /* owned; all its streams receive into it; NULL: not yet    */
+    struct tc_py_task *streak_task; /* not dereferenced; whose streak it is                     */
+    uint32_t streak; /* operations in a row that did not wait                    */
     struct tc_py_descriptors descriptors; /* what it polls                                      */
     struct tc_py_task *current; /* borrowed; whose step runs now                            */
     struct tc_py_mailbox *mailbox; /* one reference; NULL once closed                          */
@@ -130,6 +137,21 @@ static inline int tc_py_loop_check(struct tc_py_loop *loop, const char *what)
 
 /* Refuse a closed loop. Threads: attached   Returns 0, or -1 with RuntimeError set. */
 int tc_py_loop_check_open(struct tc_py_loop *loop);
+
+/* Whether the running task has to yield, after TC_PY_STREAK operations that did not wait; to be asked
+ * once by each. One that waits sets `streak` to 0. */
+static inline bool tc_py_loop_must_yield(struct tc_py_loop *loop)
+{
+    if (loop->streak_task != loop->current) {
+        loop->streak_task = loop->current;
+        loop->streak = 0;
+    }
+    if (tc_likely(++loop->streak <= TC_PY_STREAK)) {
+        return false;
+    }
+    loop->streak = 0;
+    return true;
+}
 
 /* ---- ready queue and timers ------------------------------------------------------------------ */
 

@@ -57,6 +57,8 @@ struct import {
 static const struct import imports[] = {
     IMPORT("asyncio.exceptions", "CancelledError", cancelled_error),
     IMPORT("asyncio.exceptions", "InvalidStateError", invalid_state_error),
+    IMPORT("asyncio.exceptions", "IncompleteReadError", incomplete_read_error),
+    IMPORT("asyncio.exceptions", "LimitOverrunError", limit_overrun_error),
     IMPORT("asyncio.events", "_set_running_loop", set_running_loop),
     IMPORT("asyncio.events", "_get_running_loop", get_running_loop),
     IMPORT("asyncio.base_futures", "_future_repr", future_repr),
@@ -151,6 +153,9 @@ static PyObject *after_fork_in_child(PyObject *Py_UNUSED(self), PyObject *Py_UNU
     PyObject *result = NULL;
 
     tc_py_this_thread.running = NULL;
+    if (loop != NULL) {
+        tc_py_descriptors_forget(loop);
+    }
     if (loop == NULL || loop->signal_fd < 0) {
         Py_RETURN_NONE;
     }
@@ -202,7 +207,10 @@ int tc_py_add_loop(PyObject *module)
         tc_py_add_sleep(module, state) < 0 || tc_py_add_guest(module, state) < 0 ||
         tc_py_add_channel(module, state) < 0 || tc_py_add_channel_operation(module, state) < 0 ||
         tc_py_add_select(module, state) < 0 || tc_py_add_server_wait(module, state) < 0 ||
-        tc_py_add_gather(module, state) < 0 || tc_py_add_task_functions(module, state) < 0) {
+        tc_py_add_gather(module, state) < 0 || tc_py_add_stream_type(module, state) < 0 ||
+        tc_py_add_stream_wait(module, state) < 0 || tc_py_add_reader_type(module, state) < 0 ||
+        tc_py_add_read(module, state) < 0 || tc_py_add_writer_type(module, state) < 0 ||
+        tc_py_add_stream_server(module, state) < 0 || tc_py_add_task_functions(module, state) < 0) {
         return -1;
     }
     return register_fork_hook();

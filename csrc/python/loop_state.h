@@ -37,8 +37,17 @@
     X(PyObject, channel_closed)           /* ChannelClosed */ \
     X(PyObject, would_block)              /* WouldBlock */ \
     X(PyObject, inboxes)                  /* of other loops: a WeakKeyDictionary */ \
+    X(PyTypeObject, stream_type) \
+    X(PyTypeObject, stream_wait_type) \
+    X(PyTypeObject, reader_type) \
+    X(PyTypeObject, read_type) \
+    X(PyTypeObject, writer_type) \
+    X(PyTypeObject, stream_server_type) \
+    X(PyTypeObject, listener_type) \
     X(PyObject, cancelled_error)          /* asyncio's */ \
     X(PyObject, invalid_state_error)      /* asyncio's */ \
+    X(PyObject, incomplete_read_error)    /* asyncio's */ \
+    X(PyObject, limit_overrun_error)      /* asyncio's */ \
     X(PyObject, coroutine_abc)            /* collections.abc.Coroutine */ \
     X(PyObject, set_running_loop)         /* asyncio's running loop of this thread */ \
     X(PyObject, get_running_loop)         /* the same, or None */ \
@@ -55,6 +64,7 @@
 #define TC_PY_LOOP_STRINGS(X) \
     X(__class__) \
     X(_asyncio_future_blocking) \
+    X(_all_closed) \
     X(_signal_received) \
     X(add_done_callback) \
     X(call_exception_handler) \
@@ -67,9 +77,11 @@
     X(message) \
     X(msg) \
     X(result) \
+    X(socket) \
     X(source_traceback) \
     X(task) \
-    X(throw)
+    X(throw) \
+    X(transport)
 
 enum { TC_PY_SPARE_YIELDS = TC_PY_FREE_THREADED ? 0 : 64 };
 
@@ -117,6 +129,12 @@ int tc_py_add_select(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_server_wait(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_operation_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_debug(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_stream_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_stream_wait(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_reader_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_read(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_writer_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_stream_server(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_task_functions(PyObject *module, struct tc_py_loop_state *state);
 
 /* Free the spare objects of sleep(0) (sleep.c). */

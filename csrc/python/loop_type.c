@@ -5,8 +5,12 @@
 #include "python/loop.h"
 #include "python/loop_calls.h"
 #include "python/process.h"
+#include "python/reader.h"
+#include "python/stream.h"
+#include "python/stream_server.h"
 #include "python/task.h"
 
+#include "base/mem.h"
 #include "base/sys.h"
 
 #include <fcntl.h>
@@ -74,6 +78,9 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     tc_fifo_init(&loop->ready);
     tc_heap_init(&loop->timers);
     tc_list_init(&loop->tasks);
+    tc_list_init(&loop->unsent);
+    tc_list_init(&loop->blocked);
+    tc_list_init(&loop->listeners);
     loop->signal_fd = loop->signal_write_fd = -1;
     loop->generation = tc_py_process_generation();
     loop->slow_callback_duration = 0.1;
@@ -97,6 +104,10 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->spare_operation);
     Py_VISIT(loop->armed);
     if (tc_py_descriptors_traverse(loop, visit, arg) != 0) {
+        return -1;
+    }
+    if (loop->state != NULL && (tc_py_streams_traverse(loop, visit, arg) != 0 ||
+                                tc_py_listeners_traverse(loop, visit, arg) != 0)) {
         return -1;
     }
     for (struct tc_link *link = loop->ready.head; link != NULL; link = link->next) {
@@ -138,6 +149,8 @@ static int loop_clear(PyObject *self)
         return 0; /* never finished */
     }
     tc_py_loop_drop_all(loop);
+    tc_py_listeners_drop(loop);
+    tc_py_streams_drop(loop);
     tc_py_descriptors_clear(loop);
     drop_tasks(loop);
     Py_CLEAR(loop->stop_iteration);
@@ -181,6 +194,7 @@ static void loop_dealloc(PyObject *self)
     tc_py_debug_set(loop_of(self), false);
     release_mailbox(loop_of(self));
     tc_heap_fini(&loop_of(self)->timers);
+    tc_mem_free(loop_of(self)->scratch, TC_PY_READER_SCRATCH);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -413,6 +427,8 @@ static PyObject *loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
         tc_store_relaxed(&loop->is_closed, true); /* relaxed: likewise */
         withdraw_all(loop);
         tc_py_loop_drop_all(loop);
+        tc_py_listeners_drop(loop);
+        tc_py_streams_drop(loop);
         tc_py_descriptors_clear(loop);
         release_mailbox(loop);
     }

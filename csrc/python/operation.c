@@ -253,6 +253,20 @@ void tc_py_operation_finalize(PyObject *self)
     }
 }
 
+/* The reference is in a private place, so nobody can find the object while we look at the count. */
+bool tc_py_operation_reuse(struct tc_py_operation *op)
+{
+    if (tc_unlikely(Py_REFCNT(op) == 1 && op->state == TC_PY_OPERATION_NEW)) {
+        tc_py_operation_finalize((PyObject *)op);
+    }
+    if (tc_unlikely(Py_REFCNT(op) != 1 || op->state != TC_PY_OPERATION_FINISHED)) {
+        return false;
+    }
+    op->state = TC_PY_OPERATION_NEW;
+    Py_CLEAR(op->message);
+    return true;
+}
+
 /* ---- await ------------------------------------------------------------------------------ */
 
 /* Make `context` (owned by the callee) that of the pending exception. */

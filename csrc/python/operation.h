@@ -148,6 +148,11 @@ void tc_py_operation_init(struct tc_py_operation *op, const struct tc_py_operati
  * -1 with RuntimeError set: only a task of a loop can wait. */
 int tc_py_operation_join(struct tc_py_operation *op);
 
+/* Make an operation NEW again whose last await has ended, if the caller's is the only reference to it;
+ * first warn if it never was awaited. Returns whether it is, with `message` dropped and without a
+ * task; the caller fills the rest. */
+bool tc_py_operation_reuse(struct tc_py_operation *op);
+
 /* Resume the task that is SUSPENDED in `op`: it will call finish(). */
 void tc_py_operation_wake(struct tc_py_operation *op);
 

@@ -11,7 +11,9 @@ _MAX_LINES = 600
 _MAX_FUNCTION_LINES = 60
 
 # File → why it is longer than the limit.
-_LONG_FILES: dict[str, str] = {}
+_LONG_FILES: dict[str, str] = {
+    "tinycoro/_core.pyi": "one module has one stub",
+}
 # (file, function) → why it is longer than the limit.
 _LONG_FUNCTIONS: dict[tuple[str, str], str] = {}
 

@@ -1,0 +1,374 @@
+/* Gathered output: a queue of bytes objects that leaves by writev. */
+#include "python/loop.h"
+#include "python/stream.h"
+
+#include "base/mem.h"
+#include "base/sys.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    IOV_COUNT = 64,    /* pieces of one system call                                             */
+    KEEP_CAPACITY = 64, /* a queue that grew larger is freed when it is empty                   */
+};
+
+/* ---- the queue -------------------------------------------------------------------------- */
+
+static void output_shrink(struct tc_py_output *output)
+{
+    output->head = 0;
+    if (output->capacity > KEEP_CAPACITY) {
+        tc_mem_free(output->items, output->capacity * sizeof(*output->items));
+        output->items = output->inline_items;
+        output->capacity = TC_PY_OUTPUT_INLINE;
+    }
+}
+
+/* Make room for one more. Returns 0, or -1 with MemoryError set. */
+static int output_grow(struct tc_py_output *output)
+{
+    uint32_t capacity = output->capacity * 2;
+    bool is_inline = output->items == output->inline_items;
+    PyObject **items;
+
+    if (output->head > 0) {
+        memmove(output->items, output->items + output->head, output->count * sizeof(*items));
+        output->head = 0;
+        return 0;
+    }
+    items = tc_mem_realloc(is_inline ? NULL : output->items,
+                           is_inline ? 0 : output->capacity * sizeof(*items),
+                           capacity * sizeof(*items));
+    if (items == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (is_inline) {
+        memcpy(items, output->inline_items, sizeof(output->inline_items));
+    }
+    output->items = items;
+    output->capacity = capacity;
+    return 0;
+}
+
+/* Append `item` (taken). Returns 0, or -1 with MemoryError set. */
+static int output_push(struct tc_py_output *output, PyObject *item)
+{
+    if (output->head + output->count == output->capacity && output_grow(output) < 0) {
+        Py_DECREF(item);
+        return -1;
+    }
+    output->items[output->head + output->count++] = item;
+    output->bytes += (size_t)PyBytes_GET_SIZE(item);
+    return 0;
+}
+
+/* `sent` bytes have left. */
+static void output_consume(struct tc_py_output *output, size_t sent)
+{
+    output->bytes -= sent;
+    while (output->count > 0) {
+        PyObject *item = output->items[output->head];
+        size_t left = (size_t)PyBytes_GET_SIZE(item) - output->offset;
+
+        if (sent < left) {
+            output->offset += sent;
+            return;
+        }
+        sent -= left;
+        output->offset = 0;
+        output->head++;
+        output->count--;
+        Py_DECREF(item); /* SM4 */
+    }
+    output_shrink(output);
+}
+
+void tc_py_output_clear(struct tc_py_output *output)
+{
+    while (output->count > 0) {
+        output->count--;
+        Py_DECREF(output->items[output->head++]); /* SM4 */
+    }
+    output->offset = 0;
+    output->bytes = 0;
+    output->head = 0;
+    if (output->items != output->inline_items) {
+        tc_mem_free(output->items, output->capacity * sizeof(*output->items));
+        output->items = output->inline_items;
+        output->capacity = TC_PY_OUTPUT_INLINE;
+    }
+}
+
+/* One system call. Returns the bytes that left, or -errno; *wanted is how many were offered. */
+static ssize_t output_send(struct tc_py_output *output, int fd, size_t *wanted)
+{
+    struct iovec pieces[IOV_COUNT];
+    struct msghdr message = {.msg_iov = pieces};
+    size_t offset = output->offset;
+    size_t total = 0;
+    uint32_t count = output->count < IOV_COUNT ? output->count : IOV_COUNT;
+
+    for (uint32_t i = 0; i < count; i++) {
+        PyObject *item = output->items[output->head + i];
+
+        pieces[i].iov_base = PyBytes_AS_STRING(item) + offset;
+        pieces[i].iov_len = (size_t)PyBytes_GET_SIZE(item) - offset;
+        total += pieces[i].iov_len;
+        offset = 0;
+    }
+    *wanted = total;
+    if (count == 1) {
+        return tc_sys_send(fd, pieces[0].iov_base, total, MSG_DONTWAIT);
+    }
+    message.msg_iovlen = count;
+    return tc_sys_sendmsg(fd, &message, MSG_DONTWAIT);
+}
+
+/* ---- sending ---------------------------------------------------------------------------- */
+
+static void send_eof(struct tc_py_stream *self)
+{
+    if ((self->flags & (TC_PY_STREAM_EOF | TC_PY_STREAM_EOF_SENT | TC_PY_STREAM_CLOSED)) ==
+        TC_PY_STREAM_EOF) {
+        self->flags |= TC_PY_STREAM_EOF_SENT;
+        /* Fails only if the peer has reset; reading and draining tell that. */
+        TC_IGNORE(tc_sys_shutdown(self->descriptor.fd, SHUT_WR));
+    }
+}
+
+/* Take the stream out of the loop's lists, when nothing is unsent (SM1). */
+static void release(struct tc_py_stream *self)
+{
+    if (!tc_list_is_empty(&self->in_loop)) {
+        tc_list_remove(&self->in_loop);
+        Py_DECREF(self); /* not the last: see the header */
+    }
+}
+
+/* Put it into the list for streams in its state (SM1). */
+static void enlist(struct tc_py_stream *self)
+{
+    struct tc_py_loop *loop = self->loop;
+
+    if (tc_list_is_empty(&self->in_loop)) {
+        Py_INCREF(self);
+    } else {
+        tc_list_remove(&self->in_loop);
+    }
+    tc_list_push_back(self->flags & TC_PY_STREAM_WRITABLE ? &loop->unsent : &loop->blocked,
+                      &self->in_loop);
+}
+
+void tc_py_stream_flush(struct tc_py_stream *self)
+{
+    struct tc_py_output *output = &self->output;
+
+    while (output->count > 0 && self->flags & TC_PY_STREAM_WRITABLE) {
+        size_t wanted;
+        ssize_t sent = output_send(output, self->descriptor.fd, &wanted);
+
+        if (sent < 0 && sent != -EAGAIN) {
+            tc_py_stream_lose(self, (int)sent);
+            return;
+        }
+        if (sent > 0) {
+            output_consume(output, (size_t)sent);
+        }
+        if (sent < (ssize_t)wanted) {
+            self->flags &= ~(uint32_t)TC_PY_STREAM_WRITABLE; /* an edge will come */
+        }
+    }
+    if (tc_unlikely(self->flags & TC_PY_STREAM_PAUSED) && output->bytes <= self->low) {
+        self->flags &= ~(uint32_t)TC_PY_STREAM_PAUSED;
+        tc_py_stream_wake(self, false);
+    }
+    if (output->count > 0) {
+        enlist(self);
+        return;
+    }
+    send_eof(self);
+    if (self->flags & TC_PY_STREAM_CLOSING) {
+        tc_py_stream_end_soon(self);
+    }
+    release(self);
+}
+
+void tc_py_streams_flush(struct tc_py_loop *loop)
+{
+    while (!tc_list_is_empty(&loop->unsent)) {
+        struct tc_py_stream *self =
+            tc_container_of(loop->unsent.next, struct tc_py_stream, in_loop);
+
+        Py_INCREF(self);
+        tc_py_stream_flush(self); /* leaves `unsent`: sent, lost or blocked */
+        Py_DECREF(self);
+    }
+}
+
+static void drop_list(struct tc_list *list)
+{
+    struct tc_list *at;
+
+    while ((at = tc_list_pop_front(list)) != NULL) {
+        struct tc_py_stream *self = tc_container_of(at, struct tc_py_stream, in_loop);
+
+        tc_py_output_clear(&self->output);
+        Py_DECREF(self);
+    }
+}
+
+void tc_py_streams_drop(struct tc_py_loop *loop)
+{
+    drop_list(&loop->unsent);
+    drop_list(&loop->blocked);
+}
+
+int tc_py_streams_traverse(struct tc_py_loop *loop, visitproc visit, void *arg)
+{
+    struct tc_list *at;
+
+    TC_LIST_FOR_EACH (at, &loop->unsent) {
+        Py_VISIT(tc_container_of(at, struct tc_py_stream, in_loop));
+    }
+    TC_LIST_FOR_EACH (at, &loop->blocked) {
+        Py_VISIT(tc_container_of(at, struct tc_py_stream, in_loop));
+    }
+    return 0;
+}
+
+/* ---- gathering -------------------------------------------------------------------------- */
+
+/* `b_data` as exact bytes: a new reference, or NULL with an exception set. */
+static PyObject *as_bytes(PyObject *b_data)
+{
+    if (tc_likely(PyBytes_CheckExact(b_data))) {
+        return Py_NewRef(b_data);
+    }
+    if (PyBytes_Check(b_data)) {
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(b_data), PyBytes_GET_SIZE(b_data));
+    }
+    if (PyByteArray_Check(b_data) || PyMemoryView_Check(b_data)) {
+        return PyBytes_FromObject(b_data);
+    }
+    return PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%.100s'",
+                        Py_TYPE(b_data)->tp_name);
+}
+
+/* Gather one piece. Returns 0, or -1 with an exception set. */
+static int gather(struct tc_py_stream *self, PyObject *b_data)
+{
+    PyObject *data = as_bytes(b_data);
+
+    if (data == NULL) {
+        return -1;
+    }
+    if (self->flags & TC_PY_STREAM_EOF) {
+        Py_DECREF(data);
+        PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
+        return -1;
+    }
+    if (PyBytes_GET_SIZE(data) == 0 ||
+        (self->flags & TC_PY_STREAM_CLOSING && self->output.count == 0)) {
+        Py_DECREF(data); /* what is written to a closed stream is lost, as in asyncio */
+        return 0;
+    }
+    return output_push(&self->output, data);
+}
+
+/* Something was gathered: see that it leaves. */
+static void gathered(struct tc_py_stream *self)
+{
+    if (self->output.count == 0) {
+        return;
+    }
+    if (tc_list_is_empty(&self->in_loop)) {
+        enlist(self);
+    }
+    if (self->output.bytes >= TC_PY_STREAM_AT_ONCE && self->flags & TC_PY_STREAM_WRITABLE) {
+        tc_py_stream_flush(self);
+    }
+    if (self->output.bytes > self->high) {
+        self->flags |= TC_PY_STREAM_PAUSED;
+    }
+}
+
+int tc_py_stream_write(struct tc_py_stream *self, PyObject *b_data)
+{
+    int result = gather(self, b_data);
+
+    gathered(self);
+    return result;
+}
+
+int tc_py_stream_writelines(struct tc_py_stream *self, PyObject *b_lines)
+{
+    PyObject *iterator;
+    PyObject *line;
+    int result = 0;
+
+    if (self->flags & TC_PY_STREAM_EOF) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot call writelines() after write_eof()");
+        return -1;
+    }
+    iterator = PyObject_GetIter(b_lines);
+    if (iterator == NULL) {
+        return -1;
+    }
+    while (result == 0 && (line = PyIter_Next(iterator)) != NULL) {
+        result = gather(self, line);
+        Py_DECREF(line);
+    }
+    Py_DECREF(iterator);
+    gathered(self);
+    return result < 0 || PyErr_Occurred() ? -1 : 0;
+}
+
+void tc_py_stream_write_eof(struct tc_py_stream *self)
+{
+    if (!(self->flags & (TC_PY_STREAM_EOF | TC_PY_STREAM_CLOSING))) {
+        self->flags |= TC_PY_STREAM_EOF;
+        tc_py_stream_flush(self);
+    }
+}
+
+/* ---- water marks ------------------------------------------------------------------------ */
+
+/* A number of bytes, or None. Returns 1, 0 for None, or -1 with an exception set. */
+static int bind_size(PyObject *b_value, Py_ssize_t *out)
+{
+    if (b_value == NULL || b_value == Py_None) {
+        return 0;
+    }
+    *out = PyNumber_AsSsize_t(b_value, NULL);
+    return *out == -1 && PyErr_Occurred() ? -1 : 1;
+}
+
+int tc_py_stream_set_limits(struct tc_py_stream *self, PyObject *b_high, PyObject *b_low)
+{
+    Py_ssize_t high = TC_PY_STREAM_HIGH;
+    Py_ssize_t low = 0;
+    int has_high = bind_size(b_high, &high);
+    int has_low = has_high < 0 ? -1 : bind_size(b_low, &low);
+
+    if (has_low < 0) {
+        return -1;
+    }
+    if (!has_high && has_low) {
+        high = low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
+    }
+    if (!has_low) {
+        low = high >= 0 ? high / 4 : -((3 - high) / 4); /* rounded down, as asyncio does */
+    }
+    if (high < low || low < 0) {
+        PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
+        return -1;
+    }
+    self->high = (size_t)high;
+    self->low = (size_t)low;
+    if (self->output.bytes > self->high) {
+        self->flags |= TC_PY_STREAM_PAUSED;
+    }
+    return 0;
+}
