@@ -2,7 +2,8 @@
  *
  * Reading order: sched/fiber.h (what runs), sched/runtime.h (where), io/io.h (what wakes it),
  * sync/channel.h and sync/select.h (how fibers meet), net/stream.h, net/tcp.h and net/unix.h (bytes),
- * net/server.h and net/echo.h (serving), http/parser.h and http/chunked.h (requests).
+ * net/server.h and net/echo.h (serving), http/parser.h and http/chunked.h
+ * (requests), http/server.h (answering them).
  */
 #ifndef TINYCORO_H
 #define TINYCORO_H
@@ -13,6 +14,7 @@
 #include "http/parser.h"
 #include "http/path.h"
 #include "http/range.h"
+#include "http/server.h"
 #include "io/io.h"
 #include "net/addr.h"
 #include "net/echo.h"

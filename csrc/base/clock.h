@@ -1,4 +1,4 @@
-/* base/clock.h — monotonic time in nanoseconds.
+/* base/clock.h — monotonic time in nanoseconds, and the date.
  *
  * All deadlines of the library are absolute values of this clock (CLOCK_MONOTONIC: it does
  * not jump when the date is set and stands still while the machine is suspended).
@@ -19,5 +19,9 @@ int64_t tc_deadline_after_ns(int64_t delay_ns);
 /* Returns base_ns + delay_ns, kept between INT64_MIN and TC_NEVER.
  * Parks: never   Threads: any. */
 int64_t tc_deadline_add_ns(int64_t base_ns, int64_t delay_ns);
+
+/* Seconds since 1970 by the system's clock, which may jump; at most a few milliseconds late.
+ * Parks: never   Threads: any */
+int64_t tc_clock_wall_seconds(void);
 
 #endif

@@ -303,6 +303,11 @@ void *tc_conn_state(struct tc_conn *conn)
     return conn->state;
 }
 
+const struct tc_protocol *tc_conn_protocol(struct tc_conn *conn)
+{
+    return conn->server->protocol;
+}
+
 int64_t tc_conn_send_deadline(struct tc_conn *conn)
 {
     const struct tc_server *server = conn->server;

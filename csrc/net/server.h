@@ -146,6 +146,8 @@ void tc_server_free(struct tc_server *server);
 
 struct tc_stream *tc_conn_stream(struct tc_conn *conn);
 void *tc_conn_state(struct tc_conn *conn); /* conn_bytes of the protocol's own */
+const struct tc_protocol *tc_conn_protocol(struct tc_conn
+                                               *conn); /* as given to tc_server_start   */
 int64_t tc_conn_send_deadline(struct tc_conn *conn); /* now + send_timeout                       */
 void tc_conn_count_in(struct tc_conn *conn, uint64_t bytes); /* statistics and idle deadline    */
 void tc_conn_count_out(struct tc_conn *conn, uint64_t bytes);

@@ -1,0 +1,80 @@
+/* http/exchange.h — what a connection holds between two requests, and one pass over its input: every
+ * whole request answered, everything sent that the peer takes. For connection.c alone.
+ *
+ * The scratch buffer of the worker is cut into input, request, path and output; it is good until the
+ * next park, and nothing in a pass parks. What the pass cannot finish stays in the state: the caller
+ * keeps the input that was not consumed; output that was not taken is copied here. A body above
+ * TC_HTTP_SMALL_BODY is not copied but sent from its route, which outlives the connection; while it is
+ * being sent nothing else is answered.
+ *
+ * WHO MAY CALL: the owner of the connection, on a worker; nothing parks.
+ */
+#ifndef TC_HTTP_EXCHANGE_H
+#define TC_HTTP_EXCHANGE_H
+
+#include "http/chunked.h"
+#include "http/server_internal.h"
+#include "io/io.h"
+
+enum {
+    TC_HTTP_IN_BYTES = TC_HTTP_SERVER_HEAD_BYTES_MAX,
+    TC_HTTP_REQUEST_BYTES = 4096,
+    TC_HTTP_PATH_BYTES = TC_HTTP_SERVER_HEAD_BYTES_MAX,
+    TC_HTTP_REQUEST_AT = TC_HTTP_IN_BYTES,
+    TC_HTTP_PATH_AT = TC_HTTP_REQUEST_AT + TC_HTTP_REQUEST_BYTES,
+    TC_HTTP_OUT_AT = TC_HTTP_PATH_AT + TC_HTTP_PATH_BYTES,
+    TC_HTTP_OUT_BYTES = TC_IO_SCRATCH_BYTES - TC_HTTP_OUT_AT,
+    TC_HTTP_SMALL_BODY = 16 * 1024, /* copied into the output */
+    TC_HTTP_ANSWER_BYTES = TC_HTTP_ANSWER_HEAD_BYTES + 128 +
+        TC_HTTP_SMALL_BODY, /* what one answer takes at most */
+};
+
+enum tc_http_skip { TC_HTTP_SKIP_NOTHING, TC_HTTP_SKIP_LENGTH, TC_HTTP_SKIP_CHUNKED };
+
+struct tc_http_state {
+    unsigned char *in; /* owned; input kept, NULL: none */
+    uint32_t in_len;
+    uint32_t in_size;
+    unsigned char *out; /* owned; output not taken yet, NULL: none */
+    uint32_t out_len;
+    uint32_t out_sent;
+    const char *body; /* the route's: what comes behind `out` */
+    size_t body_left;
+    int64_t deadline_ns; /* for the head or the body that has begun; 0: none has */
+    uint64_t skip_left; /* bytes of the body, or of the budget for a chunked one */
+    struct tc_chunked chunked;
+    struct tc_http_hint hint;
+    uint8_t skip; /* enum tc_http_skip: the body that is being skipped */
+    bool needs_input; /* what is kept has been looked at */
+    bool is_closing; /* no further request is answered */
+    bool must_linger; /* the peer may be sending what nobody reads: a reset could eat the answer */
+};
+
+/* One pass over some input. */
+struct tc_http_pass {
+    struct tc_conn *conn;
+    struct tc_http_state *state;
+    struct tc_http_server *server;
+    struct tc_http_part *part;
+    unsigned char *scratch;
+    size_t out_len;
+    int error; /* of a send or an allocation; -errno */
+};
+
+/* True while the peer has not taken all it was sent. */
+static inline bool tc__http_is_blocked(const struct tc_http_state *state)
+{
+    return state->out != NULL || state->body_left != 0;
+}
+
+/* Send what is in the scratch, and `body` behind it; keep what is not taken. */
+void tc__http_flush(struct tc_http_pass *pass, const char *body, size_t body_len);
+
+/* Answer with a status of the server's own, and close. There must be room for it. */
+void tc__http_refuse(struct tc_http_pass *pass, int status);
+
+/* Answer everything that `len` bytes hold, and send. Returns the bytes consumed; `needs_input` says
+ * whether more bytes are needed to go on, pass->error whether the connection is lost. */
+size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len);
+
+#endif

@@ -1,0 +1,163 @@
+#include "http/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "http/path.h"
+#include "http/server_internal.h"
+
+#define HEADER_TIMEOUT_NS (10 * TC_NS_PER_SEC)
+#define KEEP_ALIVE_NS (30 * TC_NS_PER_SEC)
+
+/* ---- making ------------------------------------------------------------------------------- */
+
+static int make_own_answers(struct tc_http_server *server)
+{
+    static const int statuses[] = {
+#define OWN_STATUS(status) status,
+        TC_HTTP_OWN_STATUSES(OWN_STATUS)
+#undef OWN_STATUS
+    };
+    static const struct tc_http_answer_field allow = {"Allow", "GET, HEAD, OPTIONS"};
+
+    for (size_t i = 0; i < TC_ARRAY_LEN(statuses); i++) {
+        char text[64];
+        bool is_empty = statuses[i] == 204;
+        int len = snprintf(text, sizeof text, "%d %s\n", statuses[i], tc_http_reason(statuses[i]));
+        struct tc_http_response response = {
+            .status = statuses[i],
+            .content_type = is_empty ? NULL : "text/plain",
+            .fields = &allow,
+            .field_count = is_empty || statuses[i] == 405 ? 1 : 0,
+            .body = text,
+            .body_len = is_empty ? 0 : (size_t)len,
+        };
+        int rc = tc_http_answer_init(&server->own[i], &response);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int tc_http_server_new(const struct tc_http_options *options, struct tc_http_server **out)
+{
+    struct tc_http_limits limits = options->limits;
+
+    limits.line_bytes = limits.line_bytes == 0 ? TC_HTTP_LINE_BYTES : limits.line_bytes;
+    limits.head_bytes = limits.head_bytes == 0 ? TC_HTTP_HEAD_BYTES : limits.head_bytes;
+    limits.fields = limits.fields == 0 ? TC_HTTP_FIELDS_MAX : limits.fields;
+    if (limits.line_bytes > TC_HTTP_SERVER_HEAD_BYTES_MAX ||
+        limits.head_bytes > TC_HTTP_SERVER_HEAD_BYTES_MAX || limits.fields > TC_HTTP_FIELDS_MAX ||
+        options->header_timeout_ns < 0) {
+        return -EINVAL;
+    }
+    struct tc_http_server *server = tc_mem_zalloc(sizeof *server);
+    if (server == NULL) {
+        return -ENOMEM;
+    }
+    server->protocol = tc__http_protocol;
+    server->net_options = options->net;
+    if (server->net_options.idle_timeout_ns == 0) {
+        server->net_options.idle_timeout_ns = KEEP_ALIVE_NS;
+    }
+    server->limits = limits;
+    server->header_timeout_ns =
+        options->header_timeout_ns == 0 ? HEADER_TIMEOUT_NS : options->header_timeout_ns;
+    int rc = make_own_answers(server);
+    if (rc != 0) {
+        tc_http_server_free(server);
+        return rc;
+    }
+    *out = server;
+    return 0;
+}
+
+int tc_http_server_respond(struct tc_http_server *server, const char *path,
+                           const struct tc_http_response *response)
+{
+    struct tc_http_answer answer;
+    size_t len = strlen(path);
+
+    if (server->net != NULL) {
+        return -EBUSY;
+    }
+    if (server->router.route_count == TC_HTTP_ROUTES_MAX) {
+        return -ENOSPC;
+    }
+    char *decoded = tc_mem_alloc(len + 1);
+    if (decoded == NULL) {
+        return -ENOMEM;
+    }
+    ssize_t n = len == 0 ? -EINVAL : tc_http_path_decode(path, len, decoded, len);
+    int rc = n < 0 ? (int)n : tc_http_answer_init(&answer, response);
+    if (rc == 0) {
+        rc = tc_http_router_add(&server->router, decoded, (size_t)n, &answer);
+        if (rc != 0) {
+            tc_http_answer_fini(&answer);
+        }
+    }
+    tc_mem_free(decoded, len + 1);
+    return rc;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+int tc_http_server_start(struct tc_http_server *server, struct tc_runtime *runtime)
+{
+    if (server->net != NULL) {
+        return -EBUSY;
+    }
+    uint32_t count = tc_runtime_workers(runtime);
+    size_t bytes = count * sizeof(struct tc_http_part);
+    server->parts = tc_mem_alloc_aligned(TC_CACHELINE, bytes);
+    if (server->parts == NULL) {
+        return -ENOMEM;
+    }
+    memset(server->parts, 0, bytes);
+    server->part_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        server->parts[i].date_seconds = INT64_MIN;
+    }
+    int rc = tc_server_start(runtime, &server->protocol, &server->net_options, &server->net);
+    if (rc != 0) {
+        tc_mem_free(server->parts, bytes);
+        server->parts = NULL;
+        server->part_count = 0;
+        server->net = NULL;
+    }
+    return rc;
+}
+
+struct tc_server *tc_http_server_net(const struct tc_http_server *server)
+{
+    return server->net;
+}
+
+void tc_http_server_statistics(const struct tc_http_server *server, struct tc_http_statistics *out)
+{
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < server->part_count; i++) {
+        const struct tc_http_part *part = &server->parts[i];
+        /* relaxed: single-writer counters, summed at leisure */
+        out->requests += tc_load_relaxed(&part->requests);
+        out->refused += tc_load_relaxed(&part->refused); /* relaxed: see above */
+        out->header_timeouts += tc_load_relaxed(&part->header_timeouts); /* relaxed: see above */
+    }
+}
+
+void tc_http_server_free(struct tc_http_server *server)
+{
+    if (server->net != NULL) {
+        tc_server_free(server->net);
+    }
+    tc_http_router_fini(&server->router);
+    for (size_t i = 0; i < TC_HTTP_OWN_COUNT; i++) {
+        tc_http_answer_fini(&server->own[i]);
+    }
+    tc_mem_free(server->parts, server->part_count * sizeof(struct tc_http_part));
+    tc_mem_free(server, sizeof *server);
+}

@@ -1,0 +1,60 @@
+/* http/server_internal.h — struct tc_http_server, for server.c, exchange.c and
+ * connection.c alone.
+ *
+ * WHO MAY CALL: what is here is constant once the server has started, but for the parts: each belongs
+ * to one worker.
+ */
+#ifndef TC_HTTP_SERVER_INTERNAL_H
+#define TC_HTTP_SERVER_INTERNAL_H
+
+#include "arch/cpu.h"
+#include "base/atomic.h"
+#include "http/date.h"
+#include "http/router.h"
+#include "http/server.h"
+
+enum { TC_HTTP_DATE_LINE_BYTES = 8 + TC_HTTP_DATE_BYTES }; /* "Date: ...\r\n" */
+
+/* What one worker keeps for one server. */
+struct tc_http_part {
+    TC_ALIGNED(TC_CACHELINE) _Atomic uint64_t requests; /* its worker writes, anyone sums */
+    _Atomic uint64_t refused;
+    _Atomic uint64_t header_timeouts;
+    int64_t date_seconds; /* the worker's, like the line */
+    char date_line[TC_HTTP_DATE_LINE_BYTES];
+};
+
+/* Statuses that the server answers with by itself. */
+#define TC_HTTP_OWN_STATUSES(X) \
+    X(204) X(400) X(404) X(405) X(408) X(414) X(417) X(431) X(501) X(505)
+
+enum {
+#define TC_HTTP_OWN_INDEX(status) TC_HTTP_OWN_##status,
+    TC_HTTP_OWN_STATUSES(TC_HTTP_OWN_INDEX)
+#undef TC_HTTP_OWN_INDEX
+        TC_HTTP_OWN_COUNT,
+};
+
+struct tc_http_server {
+    struct tc_protocol protocol; /* what conn leads to; see tc__http_server_of */
+    struct tc_server_options net_options;
+    struct tc_http_limits limits;
+    int64_t header_timeout_ns;
+    struct tc_http_router router;
+    struct tc_http_answer own[TC_HTTP_OWN_COUNT];
+    struct tc_http_part *parts; /* owned; one per worker */
+    uint32_t part_count;
+    struct tc_server *net; /* owned; NULL before start */
+};
+
+static inline struct tc_http_server *tc__http_server_of(struct tc_conn *conn)
+{
+    const struct tc_protocol *protocol = tc_conn_protocol(conn);
+
+    return tc_container_of(protocol, struct tc_http_server, protocol);
+}
+
+/* connection.c: what a connection does; each server has a copy of its own. */
+extern const struct tc_protocol tc__http_protocol;
+
+#endif
