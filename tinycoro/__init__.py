@@ -58,6 +58,7 @@ try:
         start_server,
         start_unix_server,
     )
+    from .subprocess import create_subprocess_exec, create_subprocess_shell
     from .threads import run_coroutine_threadsafe, to_thread, wrap_future
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
@@ -119,6 +120,8 @@ __all__ = [
     "__version__",
     "all_tasks",
     "configure",
+    "create_subprocess_exec",
+    "create_subprocess_shell",
     "create_task",
     "current_task",
     "ensure_future",

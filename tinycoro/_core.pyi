@@ -11,6 +11,7 @@ from typing import (
     Final,
     Generic,
     Literal,
+    NoReturn,
     Protocol,
     Self,
     SupportsIndex,
@@ -431,6 +432,15 @@ class StreamWriter:
     def write_eof(self) -> None: ...
     def can_write_eof(self) -> bool: ...
     def close(self) -> None: ...
+    def start_tls(
+        self,
+        sslcontext: object,
+        /,
+        *,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> NoReturn: ...
     def wait_closed(self) -> Coroutine[Any, Any, None]: ...
     def is_closing(self) -> bool: ...
     def get_extra_info(self, name: str, default: object = None) -> Any: ...  # noqa: ANN401

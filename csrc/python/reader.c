@@ -36,7 +36,7 @@ struct tc_py_reader *tc_py_reader_new(struct tc_py_stream *stream, size_t limit)
         self->loop = (struct tc_py_loop *)Py_NewRef((PyObject *)stream->loop);
         self->stream = (struct tc_py_stream *)Py_NewRef((PyObject *)stream);
         self->limit = limit;
-        stream->reader = self;
+        stream->reader = (struct tc_py_reader *)Py_NewRef((PyObject *)self);
     }
     return self;
 }
@@ -85,9 +85,6 @@ static int reader_clear(PyObject *object)
 {
     struct tc_py_reader *self = reader_of(object);
 
-    if (self->stream != NULL && self->stream->reader == self) {
-        self->stream->reader = NULL;
-    }
     Py_CLEAR(self->stream);
     Py_CLEAR(self->exception);
     Py_CLEAR(self->spare);

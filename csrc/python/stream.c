@@ -128,6 +128,7 @@ static void end(struct tc_py_stream *self)
     release_descriptor(self);
     if (self->reader != NULL) {
         tc_py_reader_end(self->reader, exception);
+        Py_CLEAR(self->reader);
     }
     Py_XDECREF(exception);
     tc_py_stream_wake(self, true);
@@ -273,6 +274,7 @@ void tc_py_stream_abandon(struct tc_py_stream *self)
     struct abandon_message *abandon;
 
     if (loop->is_closed || loop->generation != tc_py_process_generation()) {
+        Py_CLEAR(self->reader);
         return; /* the descriptor is closed when the object goes */
     }
     if (thread == 0 || thread == PyThread_get_thread_ident()) {
@@ -368,6 +370,7 @@ int tc_py_stream_traverse(PyObject *object, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->loop);
+    Py_VISIT(self->reader);
     Py_VISIT(self->server);
     Py_VISIT(self->exception);
     Py_VISIT(self->handler);
@@ -379,6 +382,7 @@ int tc_py_stream_clear(PyObject *object)
 {
     struct tc_py_stream *self = (struct tc_py_stream *)object;
 
+    Py_CLEAR(self->reader);
     Py_CLEAR(self->exception);
     Py_CLEAR(self->handler);
     return 0;

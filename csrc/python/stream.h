@@ -80,7 +80,8 @@ struct tc_py_stream {
     uint32_t flags; /* enum tc_py_stream_flags                                       */
     int error; /* -errno of what broke the connection, or 0                     */
     struct tc_py_loop *loop; /* owned                                                         */
-    struct tc_py_reader *reader; /* borrowed; NULL once it is gone                                */
+    struct tc_py_reader *
+        reader; /* owned until CLOSED: it may not go on another thread before                                */
     struct tc_py_stream_server
         *server; /* owned; NULL for a client's                                    */
     struct tc_list in_server; /* in server->streams while not CLOSED                           */

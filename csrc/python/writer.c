@@ -134,6 +134,21 @@ static PyObject *writer_wait_closed(PyObject *object, PyObject *Py_UNUSED(ignore
     return stream == NULL ? NULL : tc_py_stream_wait_new(stream, &writer_of(object)->spare, false);
 }
 
+PyDoc_STRVAR(
+    start_tls_doc,
+    "start_tls($self, sslcontext, /, *, server_hostname=None, ssl_handshake_timeout=None,\n"
+    "          ssl_shutdown_timeout=None)\n--\n\n"
+    "Raise NotImplementedError: a proxy can end TLS in front of the program.");
+
+static PyObject *writer_start_tls(PyObject *Py_UNUSED(object), PyObject *const *Py_UNUSED(args),
+                                  Py_ssize_t Py_UNUSED(nargs), PyObject *Py_UNUSED(names))
+{
+    PyErr_SetString(PyExc_NotImplementedError,
+                    "start_tls() is not supported yet: let a proxy end TLS in front of this "
+                    "program, or use ssl.SSLContext.wrap_bio() over the plain connection");
+    return NULL;
+}
+
 static PyObject *get_transport(PyObject *object, void *Py_UNUSED(closure))
 {
     PyObject *b_stream = (PyObject *)writer_of(object)->stream;
@@ -184,6 +199,8 @@ static PyMethodDef writer_methods[] = {
     {"is_closing", tc_py_stream_method_is_closing, METH_NOARGS, is_closing_doc},
     {"get_extra_info", TC_PY_KEYWORD_FUNCTION(tc_py_stream_method_get_extra_info),
      METH_FASTCALL | METH_KEYWORDS, info_doc},
+    {"start_tls", TC_PY_KEYWORD_FUNCTION(writer_start_tls), METH_FASTCALL | METH_KEYWORDS,
+     start_tls_doc},
     {NULL, NULL, 0, NULL},
 };
 

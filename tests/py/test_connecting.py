@@ -62,6 +62,22 @@ def test_tls_says_what_to_do_instead() -> None:
             await tinycoro.open_connection("127.0.0.1", 1, ssl=True)
         with pytest.raises(NotImplementedError, match="proxy"):
             await tinycoro.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=object())
+        a, b = socket.socketpair()
+        _, writer = await tinycoro.open_connection(sock=a)
+        with pytest.raises(NotImplementedError, match="proxy"):
+            writer.start_tls(object(), server_hostname="name")
+        writer.close()
+        b.close()
+
+    tinycoro.run(main())
+
+
+def test_subprocesses_say_what_to_do_instead() -> None:
+    async def main() -> None:
+        with pytest.raises(NotImplementedError, match="Popen"):
+            await tinycoro.create_subprocess_exec("true", stdout=None)
+        with pytest.raises(NotImplementedError, match="Popen"):
+            await tinycoro.create_subprocess_shell("true")
 
     tinycoro.run(main())
 

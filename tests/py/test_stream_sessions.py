@@ -26,6 +26,7 @@ data = st.text("ab\r\n", max_size=30).map(str.encode)
 large = st.integers(1, 200_000).map(lambda size: (b"0123456789abcde\n" * 13_000)[:size])
 separator = st.sampled_from(SEPARATORS)
 many = separator if IS_OLD else st.lists(separator, min_size=1, max_size=3).map(tuple)
+# No empty ones in writelines(): asyncio of 3.12 and 3.13 then never ends the connection.
 stream_steps = st.one_of(
     st.tuples(st.just("readexactly"), st.integers(0, 40)),
     st.tuples(st.just("readline"), st.none()),
@@ -34,7 +35,7 @@ stream_steps = st.one_of(
     st.tuples(st.just("total"), st.tuples(st.integers(1, 300_000), st.integers(1, 100_000))),
     st.tuples(st.just("read"), st.just(-1)),
     st.tuples(st.just("write"), st.one_of(data, large)),
-    st.tuples(st.just("writelines"), st.lists(data, max_size=4)),
+    st.tuples(st.just("writelines"), st.lists(data.filter(len), max_size=4)),
     st.tuples(st.just("drain"), st.none()),
     st.tuples(st.just("write_eof"), st.none()),
 )
