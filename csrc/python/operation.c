@@ -211,7 +211,9 @@ static int operation_abandon(struct tc_py_operation *op)
 
 void tc_py_operation_clear(struct tc_py_operation *op)
 {
-    if (op->state == TC_PY_OPERATION_SUSPENDED) {
+    /* With unwind(), a wait that was woken or cancelled is known to its source still. */
+    if (op->state == TC_PY_OPERATION_SUSPENDED ||
+        (op->state != TC_PY_OPERATION_NEW && op->ops != NULL && op->ops->unwind != NULL)) {
         (void)op->ops->withdraw(op); /* see operation_abandon */
     }
     if (op->state != TC_PY_OPERATION_NEW) {

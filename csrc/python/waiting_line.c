@@ -200,7 +200,7 @@ static void dealloc_slow(PyObject *object)
     Py_DECREF(type);
 }
 
-/* A spent wait is in no line and has no task, and its memory serves again. */
+/* A spent wait has no task and no message, and its memory serves again. */
 static void wait_dealloc(PyObject *object)
 {
     struct tc_py_wait *self = (struct tc_py_wait *)object;
@@ -214,6 +214,7 @@ static void wait_dealloc(PyObject *object)
         return;
     }
     PyObject_GC_UnTrack(object);
+    tc_py_wait_leave(self); /* in a line still if its task went before its last step */
     Py_CLEAR(self->item);
     state = owner->state;
     if (tc_likely(state->spare_wait_count < TC_PY_SPARE_WAITS) &&

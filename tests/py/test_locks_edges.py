@@ -378,6 +378,47 @@ def test_a_dropped_loop_goes_with_all_who_wait(close: bool) -> None:
     assert [reference() for reference in references] == [None] * len(references)
 
 
+def _leave_waiters(
+    lock: tinycoro.Lock, semaphore: tinycoro.Semaphore, queue: tinycoro.Queue[int]
+) -> None:
+    """A loop that ends with tasks in line that were woken, cancelled, or neither."""
+    loop = tinycoro.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    loop.run_until_complete(lock.acquire())
+    tasks: list[Any] = []
+    makers: list[Callable[[], Operation]] = [lock.acquire, semaphore.acquire, queue.get]
+    for make in makers:
+        tasks += [loop.create_task(make()) for _ in range(5)]
+
+    def strike() -> None:
+        lock.release()
+        semaphore.release()
+        queue.put_nowait(1)
+        for task in tasks[1::5]:
+            task.cancel()
+        loop.stop()  # before any of them takes its next step
+
+    loop.call_soon(strike)
+    loop.run_forever()
+    assert len(lock._waiters) == len(semaphore._waiters) == 5
+    loop.close()
+
+
+def test_a_lock_outlives_the_loop_of_those_who_wait() -> None:
+    lock, semaphore, queue = tinycoro.Lock(), tinycoro.Semaphore(0), tinycoro.Queue[int]()
+    _leave_waiters(lock, semaphore, queue)
+    gc.collect()
+    assert lock._waiters == semaphore._waiters == queue._getters == []
+    assert not lock.locked()
+
+    async def use() -> None:
+        async with tinycoro.Lock(), lock:
+            await queue.get()
+
+    tinycoro.run(use())
+    assert not lock.locked()
+
+
 def test_a_cycle_through_an_operation_that_was_never_awaited() -> None:
     queue = tinycoro.Queue[Any]()
     queue.put_nowait(queue.get())
