@@ -28,10 +28,13 @@ try:
         StreamTransport,
         StreamWriter,
         Task,
+        TaskGroup,
+        Timeout,
         TimerHandle,
         TinycoroError,
         WouldBlock,
         all_tasks,
+        as_completed,
         configure,
         create_task,
         current_task,
@@ -42,8 +45,12 @@ try:
         isfuture,
         select,
         select_blocking,
+        shield,
         sleep,
         statistics,
+        timeout,
+        timeout_at,
+        wait,
     )
     from ._core import version as __version__
     from .base_server import Server
@@ -59,7 +66,17 @@ try:
         start_unix_server,
     )
     from .subprocess import create_subprocess_exec, create_subprocess_shell
+    from .tasks import (
+        ALL_COMPLETED,
+        FIRST_COMPLETED,
+        FIRST_EXCEPTION,
+        create_eager_task_factory,
+        eager_task_factory,
+        iscoroutinefunction,
+        wait_for,
+    )
     from .threads import run_coroutine_threadsafe, to_thread, wrap_future
+    from .timeouts import CancelScope, fail_after, move_on_after
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
         raise
@@ -82,9 +99,13 @@ from asyncio import (
 from . import from_thread
 
 __all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
     "Barrier",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "CancelScope",
     "CancelledError",
     "Channel",
     "ChannelClosed",
@@ -114,23 +135,31 @@ __all__ = [
     "StreamTransport",
     "StreamWriter",
     "Task",
+    "TaskGroup",
+    "Timeout",
     "TimerHandle",
     "TinycoroError",
     "WouldBlock",
     "__version__",
     "all_tasks",
+    "as_completed",
     "configure",
+    "create_eager_task_factory",
     "create_subprocess_exec",
     "create_subprocess_shell",
     "create_task",
     "current_task",
+    "eager_task_factory",
     "ensure_future",
+    "fail_after",
     "from_thread",
     "gather",
     "get_event_loop",
     "get_running_loop",
     "iscoroutine",
+    "iscoroutinefunction",
     "isfuture",
+    "move_on_after",
     "new_event_loop",
     "open_connection",
     "open_signal_receiver",
@@ -141,10 +170,15 @@ __all__ = [
     "select_blocking",
     "set_debug",
     "set_event_loop",
+    "shield",
     "sleep",
     "start_server",
     "start_unix_server",
     "statistics",
+    "timeout",
+    "timeout_at",
     "to_thread",
+    "wait",
+    "wait_for",
     "wrap_future",
 ]

@@ -1,7 +1,15 @@
 # The typed contract of the C module: stubtest compares the two.
 
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from contextvars import Context
 from socket import socket
 from traceback import StackSummary
@@ -32,6 +40,7 @@ from .events import Loop
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 _Ts = TypeVarTuple("_Ts")
+_FutureT = TypeVar("_FutureT", bound=Future[Any])
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 # A descriptor number, or an object with fileno().
@@ -300,7 +309,7 @@ def statistics() -> RuntimeStatistics: ...
 
 @disjoint_base
 class Future(Generic[_T]):
-    def __new__(cls, *, loop: LoopBase | None = None) -> Self: ...
+    def __init__(self, *, loop: LoopBase | None = None) -> None: ...
     def result(self) -> _T: ...
     def exception(self) -> BaseException | None: ...
     def done(self) -> bool: ...
@@ -337,15 +346,15 @@ class Future(Generic[_T]):
 
 @disjoint_base
 class Task(Future[_T]):
-    def __new__(
-        cls,
+    def __init__(
+        self,
         coro: Coroutine[Any, Any, _T],
         *,
         loop: LoopBase | None = None,
         name: object | None = None,
         context: Context | None = None,
         eager_start: bool = False,
-    ) -> Self: ...
+    ) -> None: ...
     def cancelling(self) -> int: ...
     def uncancel(self) -> int: ...
     def get_name(self) -> str: ...
@@ -361,6 +370,48 @@ class Task(Future[_T]):
     def _fut_waiter(self) -> object | None: ...
     @property
     def _must_cancel(self) -> bool: ...
+
+@final
+class Timeout:
+    def __new__(cls, when: float | None) -> Self: ...
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> Awaitable[None]: ...
+    def when(self) -> float | None: ...
+    def reschedule(self, when: float | None) -> None: ...
+    def expired(self) -> bool: ...
+    def _enter(self) -> None: ...
+    def _exit(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, /
+    ) -> None: ...
+    def _expire(self) -> None: ...
+
+@disjoint_base
+class TaskGroup:
+    def __init__(self) -> None: ...
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> Coroutine[Any, Any, bool | None]: ...
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, _T],
+        /,
+        *,
+        name: object | None = None,
+        context: Context | None = None,
+        eager_start: bool | None = None,
+    ) -> Task[_T]: ...
+    def cancel(self) -> None: ...
 
 @disjoint_base
 class Handle:
@@ -561,6 +612,26 @@ def gather(
 def gather(
     *coros_or_futures: Awaitable[_T], return_exceptions: bool
 ) -> Future[list[_T | BaseException]]: ...
+def timeout(delay: float | None) -> Timeout: ...
+def timeout_at(when: float | None) -> Timeout: ...
+def shield(arg: Awaitable[_T], /) -> Future[_T]: ...
+def wait(
+    fs: Iterable[_FutureT],
+    *,
+    timeout: float | None = None,
+    return_when: str = "ALL_COMPLETED",
+) -> Coroutine[Any, Any, tuple[set[_FutureT], set[_FutureT]]]: ...
+
+# As asyncio's: coroutines by `for`, futures by `async for`.
+class _AsCompleted(Protocol[_T]):
+    def __iter__(self) -> Iterator[Coroutine[Any, Any, _T]]: ...
+    def __next__(self) -> Coroutine[Any, Any, _T]: ...
+    def __aiter__(self) -> AsyncIterator[Future[_T]]: ...
+    def __anext__(self) -> Coroutine[Any, Any, Future[_T]]: ...
+
+def as_completed(
+    fs: Iterable[Awaitable[_T]], *, timeout: float | None = None
+) -> _AsCompleted[_T]: ...
 
 # ---- locks and queues ----------------------------------------------------------------------------
 

@@ -22,6 +22,38 @@ struct tc_py_loop *tc_py_future_loop_argument(PyObject *b_loop)
     return tc_py_loop_cast(b_loop);
 }
 
+/* Remember where it was made. Returns 0, or -1 with an exception set. */
+static int trace(struct tc_py_future *future)
+{
+    if (tc_py_debug_trace(future->loop->state, (PyObject *)future) < 0) {
+        return -1;
+    }
+    future->flags |= TC_PY_FUTURE_TRACED;
+    return 0;
+}
+
+int tc_py_future_init(struct tc_py_future *future, PyObject *b_loop, const char *what)
+{
+    struct tc_py_loop *loop = tc_py_future_loop_argument(b_loop);
+
+    if (loop == NULL || tc_py_loop_check(loop, what) < 0) {
+        return -1;
+    }
+    if (future->loop != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%s: __init__() was called before", what);
+        return -1;
+    }
+    future->loop = (struct tc_py_loop *)Py_NewRef(loop);
+    return tc_unlikely(loop->is_debug) ? trace(future) : 0;
+}
+
+int tc_py_future_refuse(struct tc_py_future *future)
+{
+    (void)future;
+    PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+    return -1;
+}
+
 struct tc_py_future *tc_py_future_new(struct tc_py_loop *loop, PyTypeObject *type,
                                       const struct tc_py_node_ops *ops)
 {
@@ -32,22 +64,16 @@ struct tc_py_future *tc_py_future_new(struct tc_py_loop *loop, PyTypeObject *typ
     }
     future->node.ops = ops;
     future->loop = (struct tc_py_loop *)Py_NewRef(loop);
-    if (tc_unlikely(loop->is_debug)) {
-        if (tc_py_debug_trace(loop->state, (PyObject *)future) < 0) {
-            Py_DECREF(future);
-            return NULL;
-        }
-        future->flags |= TC_PY_FUTURE_TRACED;
+    if (tc_unlikely(loop->is_debug) && trace(future) < 0) {
+        Py_DECREF(future);
+        return NULL;
     }
     return future;
 }
 
 bool tc_py_is_future(const struct tc_py_loop_state *state, PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
-
-    return type == state->task_type || type == state->future_type || type == state->gather_type ||
-           PyType_IsSubtype(type, state->future_type);
+    return tc_py_is_native(state, object) || PyType_IsSubtype(Py_TYPE(object), state->future_type);
 }
 
 /* ---- callbacks -------------------------------------------------------------------------- */
@@ -96,6 +122,9 @@ void tc_py_future_remove_node(struct tc_py_future *future, struct tc_py_node *no
 {
     PyObject *callbacks = future->callbacks;
 
+    if (tc_py_future_is_done(future)) {
+        return; /* FU1 */
+    }
     if (callbacks == (PyObject *)node) {
         future->callbacks = NULL;
         Py_DECREF(node);
@@ -133,10 +162,11 @@ void tc_py_future_end(struct tc_py_future *future, uint32_t kind, PyObject *resu
 
     future->flags |= kind;
     Py_XSETREF(future->result, result);
+    future->callbacks =
+        kind & TC_PY_FUTURE_FAILED ? PyException_GetTraceback(result) : NULL; /* FU1 */
     if (callbacks == NULL) {
         return;
     }
-    future->callbacks = NULL; /* FU1 */
     if (PyList_CheckExact(callbacks)) {
         for (Py_ssize_t i = 0; i < PyList_GET_SIZE(callbacks); i++) {
             notify(future, PyList_GET_ITEM(callbacks, i));
@@ -181,6 +211,8 @@ PyObject *tc_py_future_result(struct tc_py_future *future)
     } else {
         future->flags &= ~(uint32_t)TC_PY_FUTURE_LOG;
         error = Py_NewRef(future->result);
+        (void)PyException_SetTraceback(error,
+                                       future->callbacks == NULL ? Py_None : future->callbacks);
     }
     if (error != NULL) {
         /* With the exception that is being handled as its context, as a raise statement does. */
@@ -192,13 +224,41 @@ PyObject *tc_py_future_result(struct tc_py_future *future)
 
 /* ---- await ------------------------------------------------------------------------------ */
 
+/* True unless the class of `future` overrides add_done_callback(). */
+static bool takes_nodes(struct tc_py_future *future)
+{
+    struct tc_py_loop_state *state = future->loop->state;
+    PyObject *theirs;
+    PyObject *ours;
+    bool result;
+
+    if (tc_likely(tc_py_is_native(state, (PyObject *)future))) {
+        return true;
+    }
+    theirs = PyObject_GetAttr((PyObject *)Py_TYPE(future), state->str_add_done_callback);
+    ours = PyObject_GetAttr((PyObject *)state->future_type, state->str_add_done_callback);
+    if (theirs == NULL || ours == NULL) {
+        PyErr_Clear(); /* the protocol of asyncio meets the error again */
+    }
+    result = theirs != NULL && theirs == ours;
+    Py_XDECREF(theirs);
+    Py_XDECREF(ours);
+    return result;
+}
+
 /* Suspend the running task until `future` is done. Returns what the coroutine yields. */
 static PyObject *suspend_in(struct tc_py_future *future)
 {
     struct tc_py_task *task = tc_py_task_running();
+    PyObject *yielded;
 
-    if (task == NULL) {
-        /* Somebody else's driver, such as asyncio.Task: the protocol of asyncio. */
+    if (tc_unlikely(future->loop == NULL)) {
+        (void)tc_py_future_refuse(future);
+        return NULL;
+    }
+    if (tc_unlikely(task == NULL || !takes_nodes(future))) {
+        /* Somebody else's driver, such as asyncio.Task, or somebody else's callbacks: the protocol
+         * of asyncio. */
         if (future->flags & TC_PY_FUTURE_BLOCKING) {
             return PyErr_Format(PyExc_RuntimeError, "await wasn't used with future");
         }
@@ -212,14 +272,12 @@ static PyObject *suspend_in(struct tc_py_future *future)
     if (tc_unlikely(&task->future == future)) {
         return PyErr_Format(PyExc_RuntimeError, "Task cannot await on itself: %R", task);
     }
-    if (tc_py_task_wait(task, (PyObject *)future) < 0) {
-        return NULL;
-    }
+    yielded = tc_py_task_wait(task, (PyObject *)future);
     if (tc_py_future_add_node(future, &task->future.node) < 0) {
         Py_CLEAR(task->waiting);
-        return NULL;
+        Py_CLEAR(yielded);
     }
-    Py_RETURN_NONE;
+    return yielded;
 }
 
 PyObject *tc_py_future_iternext(PyObject *self)

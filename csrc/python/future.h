@@ -6,7 +6,8 @@
  * waiter, and costs no list.
  *
  * INVARIANTS
- *  FU1  PENDING is left once; `callbacks` is NULL from then on.
+ *  FU1  PENDING is left once; from then on `callbacks` is NULL or, of a failed future, the traceback
+ *       that its exception had then: whoever awaits it gets the exception with that one.
  *  FU2  `result`: NULL while PENDING; the result; the exception; or, CANCELLED, the CancelledError
  *       that ended the task, else the message of cancel() or NULL.
  *
@@ -29,8 +30,10 @@ enum tc_py_future_flags {
     TC_PY_TASK_DEFERRED = 1 << 6,    /* that cancel came after a delivery that won              */
     TC_PY_TASK_NAMED = 1 << 7,       /* the name is an object, not a number                     */
     TC_PY_TASK_LISTED = 1 << 8,      /* in loop->tasks                                          */
-    TC_PY_TASK_STARTED = 1 << 9,
+    TC_PY_TASK_RUNNING = 1 << 9,     /* in a step                                               */
     TC_PY_TASK_QUIET = 1 << 10,      /* not: "was destroyed but it is pending"                  */
+    TC_PY_TASK_QUEUED = 1 << 11,     /* in the ready queue                                      */
+    TC_PY_TASK_SPURIOUS = 1 << 12,   /* that place does not count (task.h, TA3)                 */
     TC_PY_FUTURE_TRACED = 1 << 30,   /* in the table of python/debug.h                          */
 };
 
@@ -54,6 +57,23 @@ static inline bool tc_py_future_is_done(const struct tc_py_future *future)
 struct tc_py_future *tc_py_future_new(struct tc_py_loop *loop, PyTypeObject *type,
                                       const struct tc_py_node_ops *ops);
 
+/* Common part of __init__: bind an object that tp_new has made to a loop. `what` is for messages.
+ * Returns 0, or -1 with an exception set. */
+int tc_py_future_init(struct tc_py_future *future, PyObject *b_loop, const char *what);
+
+/* The slow part of tc_py_future_check: a derived class has not called __init__(). */
+int tc_py_future_refuse(struct tc_py_future *future);
+
+/* Refuse a method of an object that is not initialised, of another thread's, or of before a fork.
+ * Returns 0, or -1 with RuntimeError set. */
+static inline int tc_py_future_check(struct tc_py_future *future, const char *what)
+{
+    if (tc_unlikely(future->loop == NULL)) {
+        return tc_py_future_refuse(future);
+    }
+    return tc_py_loop_check(future->loop, what);
+}
+
 /* Common part of the constructors: the loop argument, else the running loop, else that of
  * set_event_loop(). Borrowed, or NULL with
  * an exception set. */
@@ -64,6 +84,22 @@ extern const struct tc_py_node_ops tc_py_future_ops;
 
 /* True for instances of our Future and of classes derived from it. Threads: attached, any */
 bool tc_py_is_future(const struct tc_py_loop_state *state, PyObject *object);
+
+/* True for those whose type is exactly one of ours: what they do is not overridden. Not for one that
+ * was never initialised: its methods refuse. Threads: attached, any */
+static inline bool tc_py_is_native(const struct tc_py_loop_state *state, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+
+    return (type == state->task_type || type == state->future_type || type == state->gather_type) &&
+           tc_likely(((struct tc_py_future *)object)->loop != NULL);
+}
+
+/* True for those, and for whatever says that it is a future, as asyncio asks. Threads: attached, any */
+bool tc_py_is_any_future(struct tc_py_loop_state *state, PyObject *object);
+
+/* The loop of any future: a new reference, or NULL with an exception set. Threads: attached, any */
+PyObject *tc_py_loop_of_any(struct tc_py_loop_state *state, PyObject *b_future);
 
 /* Leave PENDING. `kind` is one of the three done flags; takes the reference to `result`. */
 void tc_py_future_end(struct tc_py_future *future, uint32_t kind, PyObject *result);

@@ -13,26 +13,27 @@ static struct tc_py_future *future_of(PyObject *self)
 
 /* ---- life ------------------------------------------------------------------------------- */
 
-static PyObject *future_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+/* A class derived from this one may take other arguments: they are read by __init__. */
+static PyObject *future_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                            PyObject *Py_UNUSED(kwargs))
 {
-    struct tc_py_loop *loop;
+    struct tc_py_future *future = (struct tc_py_future *)type->tp_alloc(type, 0);
+
+    if (future != NULL) {
+        future->node.ops = &tc_py_future_ops;
+    }
+    return (PyObject *)future;
+}
+
+static int future_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"loop", NULL};
     PyObject *b_loop = NULL;
 
-    if (PyTuple_GET_SIZE(args) > 0) {
-        return PyErr_Format(PyExc_TypeError, "Future() takes no positional arguments");
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:Future", names, &b_loop)) {
+        return -1;
     }
-    if (kwargs != NULL) {
-        static char *names[] = {"loop", NULL};
-
-        if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:Future", names, &b_loop)) {
-            return NULL;
-        }
-    }
-    loop = tc_py_future_loop_argument(b_loop);
-    if (loop == NULL || tc_py_loop_check(loop, "Future()") < 0) {
-        return NULL;
-    }
-    return (PyObject *)tc_py_future_new(loop, type, &tc_py_future_ops);
+    return tc_py_future_init(future_of(self), b_loop, "Future()");
 }
 
 int tc_py_future_traverse(PyObject *self, visitproc visit, void *arg)
@@ -102,7 +103,7 @@ static void future_dealloc(PyObject *self)
 /* ---- methods ---------------------------------------------------------------------------- */
 
 #define SELF_OR_NULL(name) \
-    (tc_py_loop_check(future_of(self)->loop, "Future." name "()") < 0 ? NULL : future_of(self))
+    (tc_py_future_check(future_of(self), "Future." name "()") < 0 ? NULL : future_of(self))
 
 PyDoc_STRVAR(result_doc, "result($self, /)\n--\n\n"
                          "Return the result, or raise the exception.\n\n"
@@ -348,12 +349,12 @@ static PyObject *future_remove_done_callback(PyObject *self, PyObject *b_callabl
     if (future == NULL) {
         return NULL;
     }
-    if (future->callbacks != NULL) {
+    if (!tc_py_future_is_done(future) && future->callbacks != NULL) {
         kept = callbacks_without(future->callbacks, b_callable, &count);
         if (kept == NULL) {
             return NULL;
         }
-        if (future->callbacks != NULL && count > 0) { /* __eq__ may have ended the future */
+        if (!tc_py_future_is_done(future) && count > 0) { /* __eq__ may have ended the future */
             Py_SETREF(future->callbacks, kept);
         } else {
             Py_DECREF(kept);
@@ -367,7 +368,13 @@ PyDoc_STRVAR(get_loop_doc, "get_loop($self, /)\n--\n\n"
 
 static PyObject *future_get_loop(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(future_of(self)->loop);
+    struct tc_py_future *future = future_of(self);
+
+    if (future->loop == NULL) {
+        (void)tc_py_future_refuse(future);
+        return NULL;
+    }
+    return Py_NewRef(future->loop);
 }
 
 PyDoc_STRVAR(make_error_doc, "_make_cancelled_error($self, /)\n--\n\n"
@@ -375,7 +382,9 @@ PyDoc_STRVAR(make_error_doc, "_make_cancelled_error($self, /)\n--\n\n"
 
 static PyObject *future_make_cancelled_error(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return tc_py_future_cancelled_error(future_of(self));
+    struct tc_py_future *future = SELF_OR_NULL("_make_cancelled_error");
+
+    return future == NULL ? NULL : tc_py_future_cancelled_error(future);
 }
 
 /* ---- attributes that asyncio looks at ------------------------------------------------------ */
@@ -450,7 +459,7 @@ static PyObject *get_callbacks(PyObject *self, void *Py_UNUSED(closure))
     PyObject *b_callbacks = future_of(self)->callbacks;
     PyObject *list = PyList_New(0);
 
-    if (list == NULL || b_callbacks == NULL) {
+    if (list == NULL || b_callbacks == NULL || tc_py_future_is_done(future_of(self))) {
         return list;
     }
     if (!PyList_CheckExact(b_callbacks)) {
@@ -479,7 +488,7 @@ PyObject *tc_py_future_repr_by(PyObject *self, PyObject *b_function)
     PyObject *name;
     PyObject *result;
 
-    if (tc_py_loop_check(future_of(self)->loop, "repr()") == 0) {
+    if (tc_py_future_check(future_of(self), "repr()") == 0) {
         return PyObject_CallOneArg(b_function, self);
     }
     /* What changes may not be looked at here, as everywhere; but a repr must not be refused. */
@@ -495,7 +504,9 @@ PyObject *tc_py_future_repr_by(PyObject *self, PyObject *b_function)
 
 static PyObject *future_repr(PyObject *self)
 {
-    return tc_py_future_repr_by(self, future_of(self)->loop->state->future_repr);
+    struct tc_py_loop *b_loop = future_of(self)->loop;
+
+    return tc_py_future_repr_by(self, b_loop == NULL ? NULL : b_loop->state->future_repr);
 }
 
 /* ---- the type --------------------------------------------------------------------------- */
@@ -544,6 +555,7 @@ static PyMemberDef future_members[] = {
 static PyType_Slot future_slots[] = {
     {Py_tp_doc, (void *)future_doc},
     {Py_tp_new, future_new},
+    {Py_tp_init, future_init},
     {Py_tp_dealloc, future_dealloc},
     {Py_tp_finalize, tc_py_future_finalize},
     {Py_tp_traverse, tc_py_future_traverse},

@@ -6,6 +6,7 @@
 #include "python/args.h"
 #include "python/future.h"
 #include "python/task.h"
+#include "python/watch.h"
 
 struct tc_py_gather {
     struct tc_py_future future;
@@ -13,6 +14,7 @@ struct tc_py_gather {
     Py_ssize_t count;
     Py_ssize_t remaining; /* children that are not done                                       */
     PyObject *failed; /* borrowed; the child whose failure is the result, or NULL         */
+    PyObject *message; /* owned; see keep_message(), or NULL                                  */
     bool return_exceptions;
     bool is_ready; /* in the ready queue, or was                                       */
     bool is_cancelled; /* cancel() was called                                              */
@@ -25,56 +27,14 @@ static struct tc_py_gather *gather_of(void *self)
 
 /* ---- children --------------------------------------------------------------------------- */
 
-/* How a child has ended. */
-struct outcome {
-    uint32_t kind; /* one of the three done flags                                             */
-    PyObject *value; /* owned: the result, the exception or the CancelledError                  */
-};
-
-/* Ask a future that is not ours. Returns 0, or -1 with an exception set. */
-static int foreign_outcome(struct tc_py_loop_state *state, PyObject *b_child, struct outcome *out)
-{
-    out->value = PyObject_CallMethodNoArgs(b_child, state->str_exception);
-    out->kind = TC_PY_FUTURE_FAILED;
-    if (out->value == NULL) {
-        if (!PyErr_ExceptionMatches(state->cancelled_error)) {
-            return -1;
-        }
-        out->kind = TC_PY_FUTURE_CANCELLED;
-        out->value = PyErr_GetRaisedException();
-    } else if (out->value == Py_None) {
-        Py_SETREF(out->value, PyObject_CallMethodNoArgs(b_child, state->str_result));
-        out->kind = TC_PY_FUTURE_FINISHED;
-    }
-    return out->value == NULL ? -1 : 0;
-}
-
-/* Returns 0, or -1 with an exception set. The child is done; its exception counts as seen. */
-static int child_outcome(struct tc_py_loop_state *state, PyObject *b_child, struct outcome *out)
-{
-    struct tc_py_future *future = (struct tc_py_future *)b_child;
-
-    if (!tc_py_is_future(state, b_child)) {
-        return foreign_outcome(state, b_child, out);
-    }
-    out->kind = future->flags & TC_PY_FUTURE_DONE;
-    if (out->kind == TC_PY_FUTURE_CANCELLED) {
-        out->value = tc_py_future_cancelled_error(future);
-    } else {
-        out->value = Py_NewRef(future->result);
-        future->flags &= ~(uint32_t)TC_PY_FUTURE_LOG;
-    }
-    return out->value == NULL ? -1 : 0;
-}
-
 static bool has_failed(struct tc_py_loop_state *state, PyObject *b_child)
 {
-    struct outcome outcome;
+    struct tc_py_ending outcome;
 
-    if (tc_likely(tc_py_is_future(state, b_child))) {
+    if (tc_likely(tc_py_is_native(state, b_child))) {
         return !(((struct tc_py_future *)b_child)->flags & TC_PY_FUTURE_FINISHED);
     }
-    if (foreign_outcome(state, b_child, &outcome) < 0) {
+    if (tc_py_ask_ending(state, b_child, &outcome) < 0) {
         PyErr_Clear(); /* meets it again when it takes the result */
         return true;
     }
@@ -86,7 +46,7 @@ static bool has_failed(struct tc_py_loop_state *state, PyObject *b_child)
 
 /* What stands in the list for a cancelled child: as in asyncio, an error of its own, with the message
  * of Future.cancel(), else with ''. */
-static int set_cancelled_result(struct tc_py_loop_state *state, struct outcome *outcome,
+static int set_cancelled_result(struct tc_py_loop_state *state, struct tc_py_ending *outcome,
                                 PyObject *b_child)
 {
     PyObject *b_message = NULL;
@@ -116,9 +76,9 @@ static PyObject *collect(struct tc_py_gather *gather)
 
     for (Py_ssize_t i = 0; list != NULL && i < gather->count; i++) {
         PyObject *b_child = gather->children[i];
-        struct outcome outcome;
+        struct tc_py_ending outcome;
 
-        if (child_outcome(state, b_child, &outcome) < 0 ||
+        if (tc_py_ask_ending(state, b_child, &outcome) < 0 ||
             (outcome.kind == TC_PY_FUTURE_CANCELLED &&
              set_cancelled_result(state, &outcome, b_child) < 0)) {
             Py_CLEAR(list);
@@ -146,10 +106,10 @@ static void set_cancelled(struct tc_py_gather *gather)
 
     if (!tc_py_is_future(state, b_last) ||
         !(((struct tc_py_future *)b_last)->flags & TC_PY_FUTURE_CANCELLED)) {
-        PyErr_SetNone(state->cancelled_error);
-        return;
+        error = tc_py_new_cancelled_error(state, gather->message);
+    } else {
+        error = tc_py_future_cancelled_error((struct tc_py_future *)b_last);
     }
-    error = tc_py_future_cancelled_error((struct tc_py_future *)b_last);
     if (error != NULL) {
         PyErr_SetRaisedException(error);
     }
@@ -158,11 +118,11 @@ static void set_cancelled(struct tc_py_gather *gather)
 static void gather_end(struct tc_py_gather *gather)
 {
     struct tc_py_loop_state *state = gather->future.loop->state;
-    struct outcome outcome;
+    struct tc_py_ending outcome;
     PyObject *list;
 
     if (gather->failed != NULL) {
-        if (child_outcome(state, gather->failed, &outcome) < 0) {
+        if (tc_py_ask_ending(state, gather->failed, &outcome) < 0) {
             fail_with_pending(gather);
             return;
         }
@@ -227,6 +187,18 @@ static PyMethodDef foreign_done_def = {"_child_done", foreign_done, METH_O, NULL
 
 /* ---- cancelling ------------------------------------------------------------------------- */
 
+/* As asyncio does by the attributes of the last child: its cancel, if it was not passed on, has the
+ * message even if the child ends otherwise. */
+static void keep_message(struct tc_py_gather *gather, PyObject *b_message)
+{
+    PyObject *b_last = gather->children[gather->count - 1];
+
+    if (tc_py_is_native(gather->future.loop->state, b_last) &&
+        ((struct tc_py_future *)b_last)->flags & TC_PY_TASK_MUST_CANCEL) {
+        Py_XSETREF(gather->message, Py_XNewRef(b_message));
+    }
+}
+
 static int gather_cancel(struct tc_py_gather *gather, PyObject *b_message)
 {
     struct tc_py_loop_state *state = gather->future.loop->state;
@@ -245,6 +217,7 @@ static int gather_cancel(struct tc_py_gather *gather, PyObject *b_message)
     }
     if (result) {
         gather->is_cancelled = true;
+        keep_message(gather, b_message);
     }
     return result;
 }
@@ -290,6 +263,7 @@ static int gather_traverse(PyObject *self, visitproc visit, void *arg)
     for (Py_ssize_t i = 0; i < gather->count; i++) {
         Py_VISIT(gather->children[i]);
     }
+    Py_VISIT(gather->message);
     return tc_py_future_traverse(self, visit, arg);
 }
 
@@ -302,6 +276,7 @@ static int gather_clear(PyObject *self)
     gather->children = NULL;
     gather->count = 0;
     gather->failed = NULL;
+    Py_CLEAR(gather->message);
     for (Py_ssize_t i = 0; i < count; i++) {
         Py_XDECREF(children[i]);
     }
@@ -410,31 +385,6 @@ static int make_children(struct tc_py_gather *gather, PyObject *const *b_argumen
     return gather->count == count ? 0 : -1;
 }
 
-/* Returns 1 if the child is done, 0 if the gather will be told, -1 with an exception set. */
-static int watch_child(struct tc_py_gather *gather, PyObject *b_child)
-{
-    struct tc_py_loop_state *state = gather->future.loop->state;
-    PyObject *callback;
-    PyObject *result;
-
-    if (tc_likely(tc_py_is_future(state, b_child))) {
-        struct tc_py_future *future = (struct tc_py_future *)b_child;
-
-        if (tc_py_future_is_done(future)) {
-            return 1;
-        }
-        return tc_py_future_add_node(future, &gather->future.node);
-    }
-    callback = PyCFunction_New(&foreign_done_def, (PyObject *)gather);
-    if (callback == NULL) {
-        return -1;
-    }
-    result = PyObject_CallMethodOneArg(b_child, state->str_add_done_callback, callback);
-    Py_DECREF(callback);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 /* Returns 0, or -1 with an exception set. */
 static int watch_children(struct tc_py_gather *gather)
 {
@@ -442,7 +392,8 @@ static int watch_children(struct tc_py_gather *gather)
 
     gather->remaining = gather->count;
     for (Py_ssize_t i = 0; i < gather->count; i++) {
-        int is_done = watch_child(gather, gather->children[i]);
+        int is_done = tc_py_watch(gather->future.loop->state, gather->children[i],
+                                  &gather->future.node, &foreign_done_def);
 
         if (is_done < 0) {
             return -1;
@@ -456,7 +407,7 @@ static int watch_children(struct tc_py_gather *gather)
     for (Py_ssize_t i = 0; i < gather->count; i++) {
         PyObject *b_child = gather->children[i];
 
-        if (tc_py_is_future(gather->future.loop->state, b_child) &&
+        if (tc_py_is_native(gather->future.loop->state, b_child) &&
             tc_py_future_is_done((struct tc_py_future *)b_child)) {
             child_done(gather, b_child);
         }

@@ -8,6 +8,7 @@
 #include "python/process.h"
 #include "python/stream.h"
 #include "python/task.h"
+#include "python/timeout.h"
 
 #include "base/mem.h"
 #include "base/sys.h"
@@ -81,6 +82,14 @@ int tc_py_loop_arm(struct tc_py_loop *loop, struct tc_py_timer *timer, int64_t w
         return -1;
     }
     return 0;
+}
+
+PyObject *tc_py_timer_owned(struct tc_py_timer *timer)
+{
+    if (timer->fire == tc_py_handle_fire) {
+        return (PyObject *)tc_container_of(timer, struct tc_py_handle, timer);
+    }
+    return timer->fire == tc_py_timeout_fire ? tc_py_timeout_of_timer(timer) : NULL;
 }
 
 static void collect_timers(struct tc_py_loop *loop)
@@ -258,9 +267,7 @@ void tc_py_loop_drop_all(struct tc_py_loop *loop)
         struct tc_py_timer *timer = tc_container_of(node, struct tc_py_timer, node);
 
         tc_heap_remove(&loop->timers, node);
-        if (timer->fire == tc_py_handle_fire) {
-            Py_DECREF(tc_container_of(timer, struct tc_py_handle, timer));
-        }
+        Py_XDECREF(tc_py_timer_owned(timer));
     }
 }
 

@@ -15,7 +15,8 @@
  *  L1  The ready queue owns one reference to each node in it; a node is in it at most once.
  *  L2  Live tasks are in `tasks`, which owns a reference to each.
  *  L3  While `thread` is not 0, only that thread touches anything but mailbox and constants.
- *  L4  A timer in the heap is owned by whoever armed it, who takes it out before it dies.
+ *  L4  A timer in the heap is owned by whoever armed it, who takes it out before it dies; or by the
+ *      heap (tc_py_timer_owned).
  *  L5  The clock is read by tc_py_loop_now_ns alone, so that tests can hold it (loop_time.c).
  *
  * who may call what: the loop's thread, attached, unless it says otherwise.
@@ -182,6 +183,10 @@ static inline void tc_py_loop_disarm(struct tc_py_loop *loop, struct tc_py_timer
 /* Note a deadline for the test that holds the time (loop_time.c).
  * Returns 0, or -1 with MemoryError set. */
 int tc_py_loop_note_armed(struct tc_py_loop *loop, int64_t when_ns);
+
+/* The object of which the heap owns a reference while this timer is in it, borrowed, or NULL: other
+ * timers are owned by whoever armed them. */
+PyObject *tc_py_timer_owned(struct tc_py_timer *timer);
 
 /* Convert a deadline in seconds of loop.time(), or a delay, to nanoseconds; rounds up, saturates. */
 int64_t tc_py_ns_from_seconds(double seconds);

@@ -69,6 +69,8 @@ static const struct import imports[] = {
     IMPORT("asyncio.format_helpers", "extract_stack", extract_stack),
     IMPORT("traceback", "format_list", format_list),
     IMPORT("collections.abc", "Coroutine", coroutine_abc),
+    IMPORT("builtins", "ExceptionGroup", exception_group),
+    IMPORT("builtins", "BaseExceptionGroup", base_exception_group),
 };
 
 static int import_objects(struct tc_py_loop_state *state)
@@ -211,6 +213,11 @@ int tc_py_add_loop(PyObject *module)
         tc_py_add_stream_wait(module, state) < 0 || tc_py_add_reader_type(module, state) < 0 ||
         tc_py_add_read(module, state) < 0 || tc_py_add_writer_type(module, state) < 0 ||
         tc_py_add_stream_server(module, state) < 0 || tc_py_add_task_functions(module, state) < 0) {
+        return -1;
+    }
+    if (tc_py_add_deferred(module, state) < 0 || tc_py_add_timeout(module, state) < 0 ||
+        tc_py_add_taskgroup(module, state) < 0 || tc_py_add_wait(module, state) < 0 ||
+        tc_py_add_shield(module, state) < 0 || tc_py_add_as_completed(module, state) < 0) {
         return -1;
     }
     return register_fork_hook();

@@ -44,6 +44,14 @@
     X(PyTypeObject, writer_type) \
     X(PyTypeObject, stream_server_type) \
     X(PyTypeObject, listener_type) \
+    X(PyTypeObject, deferred_type) \
+    X(PyTypeObject, timeout_type) \
+    X(PyTypeObject, taskgroup_type) \
+    X(PyTypeObject, taskgroup_exit_type) \
+    X(PyTypeObject, wait_type) \
+    X(PyTypeObject, shield_type) \
+    X(PyTypeObject, as_completed_type) \
+    X(PyTypeObject, as_completed_next_type) \
     X(PyObject, cancelled_error)          /* asyncio's */ \
     X(PyObject, invalid_state_error)      /* asyncio's */ \
     X(PyObject, incomplete_read_error)    /* asyncio's */ \
@@ -56,6 +64,10 @@
     X(PyObject, task_get_stack) \
     X(PyObject, task_print_stack) \
     X(PyObject, format_callback)          /* asyncio.format_helpers */ \
+    X(PyObject, exception_group)          /* the builtin ones */ \
+    X(PyObject, base_exception_group) \
+    X(PyObject, timeout_message)          /* texts of reports */ \
+    X(PyObject, shield_message) \
     X(PyObject, wrap_awaitable)           /* a coroutine around an awaitable */ \
     X(PyObject, extract_stack)            /* asyncio.format_helpers */ \
     X(PyObject, format_list)              /* traceback */ \
@@ -65,12 +77,19 @@
     X(__class__) \
     X(_asyncio_future_blocking) \
     X(_all_closed) \
+    X(_loop) \
     X(_signal_received) \
     X(add_done_callback) \
+    X(close) \
+    X(cancelling) \
+    X(done) \
+    X(remove_done_callback) \
+    X(uncancel) \
     X(call_exception_handler) \
     X(cancel) \
     X(debug) \
     X(exception) \
+    X(exceptions) \
     X(future) \
     X(get_loop) \
     X(handle) \
@@ -127,6 +146,13 @@ int tc_py_add_channel(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_channel_operation(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_select(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_server_wait(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_deferred(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_timeout(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_taskgroup(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_taskgroup_exit(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_wait(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_shield(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_as_completed(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_operation_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_debug(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_stream_type(PyObject *module, struct tc_py_loop_state *state);

@@ -117,9 +117,7 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
         struct tc_py_timer *timer =
             tc_container_of(loop->timers.entries[i].node, struct tc_py_timer, node);
 
-        if (timer->fire == tc_py_handle_fire) {
-            Py_VISIT(tc_container_of(timer, struct tc_py_handle, timer));
-        }
+        Py_VISIT(tc_py_timer_owned(timer));
     }
     if (loop->state != NULL) {
         TC_LIST_FOR_EACH (at, &loop->tasks) {

@@ -182,7 +182,8 @@ static int operation_abandon(struct tc_py_operation *op)
 {
     struct tc_py_task *task = op->task;
     bool is_stranded = op->state == TC_PY_OPERATION_SUSPENDED && task != NULL &&
-                       task->waiting == (PyObject *)op && is_in_reach(task);
+                       task->waiting == (PyObject *)op &&
+                       !(task->future.flags & TC_PY_TASK_RUNNING) && is_in_reach(task);
     int result;
 
     if (refuse_running(op) < 0) {
@@ -280,17 +281,22 @@ static void set_context(PyObject *context)
     PyErr_SetRaisedException(error);
 }
 
-static enum tc_py_outcome raise_cancelled(struct tc_py_operation *op)
+PyObject *tc_py_operation_cancelled_error(struct tc_py_operation *op)
 {
     struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(op));
-    PyObject *type = state == NULL ? PyExc_RuntimeError : state->cancelled_error;
-    PyObject *error = op->message == NULL || op->message == Py_None
-                          ? PyObject_CallNoArgs(type)
-                          : PyObject_CallOneArg(type, op->message);
+    PyObject *error = state == NULL ? PyObject_CallNoArgs(PyExc_RuntimeError)
+                                    : tc_py_new_cancelled_error(state, op->message);
 
     Py_CLEAR(op->message);
+    return error;
+}
+
+static enum tc_py_outcome raise_cancelled(struct tc_py_operation *op)
+{
+    PyObject *error = tc_py_operation_cancelled_error(op);
+
     if (error != NULL) {
-        PyErr_SetObject(type, error); /* with its context */
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error); /* with its context */
         Py_DECREF(error);
     }
     if (op->ops->unwind != NULL) {
@@ -323,8 +329,7 @@ static enum tc_py_outcome begin(struct tc_py_operation *op, PyObject **value)
     return op->ops->start(op, value);
 }
 
-/* The same while an exception is pending, which stays. */
-static void abandon_quietly(struct tc_py_operation *op)
+void tc_py_operation_abandon(struct tc_py_operation *op)
 {
     PyObject *error = PyErr_GetRaisedException();
 
@@ -334,7 +339,7 @@ static void abandon_quietly(struct tc_py_operation *op)
     PyErr_SetRaisedException(error);
 }
 
-/* One send: start, finish, or refuse. */
+/* One send: start, finish, or refuse. On SUSPEND *value is what our driver wants yielded. */
 static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
 {
     enum tc_py_outcome outcome;
@@ -352,7 +357,7 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
         outcome = op->ops->finish(op, value);
         break;
     case TC_PY_OPERATION_CANCELLED:
-        outcome = raise_cancelled(op);
+        outcome = op->ops->cancelled == NULL ? raise_cancelled(op) : op->ops->cancelled(op, value);
         break;
     case TC_PY_OPERATION_SUSPENDED:
         op->is_running = false;
@@ -369,14 +374,11 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
         if (tc_unlikely(op->task == NULL)) {
             return TC_PY_SUSPEND; /* in a task of another library */
         }
-        if (tc_likely(tc_py_task_wait(op->task, (PyObject *)op) == 0)) {
-            if (outcome == TC_PY_YIELD) {
-                tc_py_task_wake(op->task);
-            }
-            return TC_PY_SUSPEND;
+        *value = tc_py_task_wait(op->task, (PyObject *)op);
+        if (outcome == TC_PY_YIELD) {
+            tc_py_task_wake(op->task);
         }
-        abandon_quietly(op); /* just registered */
-        return TC_PY_ERROR;
+        return TC_PY_SUSPEND;
     }
     op->state = TC_PY_OPERATION_FINISHED;
     op->task = NULL;
@@ -386,13 +388,14 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
     return outcome;
 }
 
-/* What a suspended operation yields: None to our driver, a future to another library's. */
-static PyObject *yielded(struct tc_py_operation *op)
+/* What a suspended operation yields: to our driver what that asks for, a future to another library's. */
+static PyObject *yielded(struct tc_py_operation *op, PyObject *value)
 {
-    if (tc_likely(op->guest == NULL || op->state != TC_PY_OPERATION_SUSPENDED)) {
-        Py_RETURN_NONE;
+    if (tc_likely(value != NULL)) {
+        return value;
     }
-    return Py_NewRef(op->guest);
+    return Py_NewRef(op->guest == NULL || op->state != TC_PY_OPERATION_SUSPENDED ? Py_None
+                                                                                 : op->guest);
 }
 
 PyObject *tc_py_operation_iternext(PyObject *self)
@@ -401,7 +404,7 @@ PyObject *tc_py_operation_iternext(PyObject *self)
 
     switch (advance(operation_of(self), &value)) {
     case TC_PY_SUSPEND:
-        return yielded(operation_of(self));
+        return yielded(operation_of(self), value);
     case TC_PY_DONE:
         if (value == NULL || value == Py_None) {
             Py_XDECREF(value);
@@ -421,7 +424,7 @@ PySendResult tc_py_operation_send(PyObject *self, PyObject *b_value, PyObject **
     (void)b_value; /* None from a task; what anybody else sends has no meaning */
     switch (advance(operation_of(self), &value)) {
     case TC_PY_SUSPEND:
-        *result = yielded(operation_of(self));
+        *result = yielded(operation_of(self), value);
         return PYGEN_NEXT;
     case TC_PY_DONE:
         *result = value == NULL ? Py_NewRef(Py_None) : value;

@@ -111,6 +111,9 @@ struct tc_py_operation_ops {
      * wait until its task runs, or where that calls the user's code; withdraw() remains for waits
      * whose task is gone. Returns 0, or -1 with an exception that is raised instead. May be NULL. */
     int (*unwind)(struct tc_py_operation *self);
+    /* The task runs again after a cancel, op->message being its argument: raise CancelledError, or
+     * go on as after finish(). NULL: raise it. */
+    enum tc_py_outcome (*cancelled)(struct tc_py_operation *self, PyObject **value);
 };
 
 enum tc_py_operation_state {
@@ -141,6 +144,10 @@ int tc_py_operation_cancel_wait(struct tc_py_node *self, struct tc_py_task *b_ta
 #define TC_PY_OPERATION_NODE \
     {.run = tc_py_operation_run, .future_done = NULL, .cancel_wait = tc_py_operation_cancel_wait}
 
+/* The CancelledError that a cancelled operation is to raise: a new reference, or NULL with an
+ * exception set. Once per cancel. */
+PyObject *tc_py_operation_cancelled_error(struct tc_py_operation *op);
+
 /* Fill the common part of a new object. */
 void tc_py_operation_init(struct tc_py_operation *op, const struct tc_py_operation_ops *ops);
 
@@ -166,6 +173,9 @@ PySendResult tc_py_operation_send(PyObject *self, PyObject *b_value, PyObject **
 /* For tp_dealloc and tp_clear of an implementation, and for a task that dies while it waits: leave
  * the source if SUSPENDED, forget the task. Threads: attached, any (nobody else reaches it). */
 void tc_py_operation_clear(struct tc_py_operation *op);
+
+/* Give up whatever it waits for: nobody will resume it. The caller holds a reference. */
+void tc_py_operation_abandon(struct tc_py_operation *op);
 
 /* Warn that the operation was never awaited, if that is so. For tp_finalize. */
 void tc_py_operation_finalize(PyObject *self);

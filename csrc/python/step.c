@@ -4,19 +4,6 @@
 
 /* ---- waiting ---------------------------------------------------------------------------- */
 
-int tc_py_task_wait(struct tc_py_task *task, PyObject *b_awaitable)
-{
-    if (tc_unlikely(task->waiting != NULL)) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "%R cannot wait for %R: it waits for %R already, in an awaitable that was "
-                     "started by hand",
-                     task, b_awaitable, task->waiting);
-        return -1;
-    }
-    task->waiting = Py_NewRef(b_awaitable);
-    return 0;
-}
-
 /* The operation `b_waiting` is one of ours with a state of its own; NULL for anything else. */
 static struct tc_py_operation *operation_of(struct tc_py_loop_state *state, PyObject *b_waiting)
 {
@@ -24,6 +11,34 @@ static struct tc_py_operation *operation_of(struct tc_py_loop_state *state, PyOb
         return NULL;
     }
     return (struct tc_py_operation *)b_waiting;
+}
+
+/* Leave what the task has entered without suspending in it. */
+static void forget_wait(struct tc_py_task *task)
+{
+    struct tc_py_loop_state *state = task->future.loop->state;
+    PyObject *waiting = task->waiting;
+    struct tc_py_operation *op = operation_of(state, waiting);
+
+    task->waiting = NULL;
+    if (op != NULL) {
+        tc_py_operation_abandon(op);
+    } else if (tc_py_is_future(state, waiting)) {
+        tc_py_future_remove_node((struct tc_py_future *)waiting, &task->future.node);
+    }
+    Py_DECREF(waiting);
+    if (task->future.flags & TC_PY_TASK_QUEUED) {
+        task->future.flags |= TC_PY_TASK_SPURIOUS;
+    }
+}
+
+PyObject *tc_py_task_wait(struct tc_py_task *task, PyObject *b_awaitable)
+{
+    if (tc_unlikely(task->waiting != NULL)) {
+        forget_wait(task);
+    }
+    task->waiting = Py_NewRef(b_awaitable);
+    return Py_NewRef((PyObject *)task);
 }
 
 /* Cancel what the task waits for. Returns 1, 0 if it is too late for that, -1 with an exception. */
@@ -71,7 +86,7 @@ int tc_py_task_cancel(struct tc_py_task *task, PyObject *b_message)
 
 /* ---- the step --------------------------------------------------------------------------- */
 
-static PyObject *new_cancelled_error(struct tc_py_loop_state *state, PyObject *b_message)
+PyObject *tc_py_new_cancelled_error(struct tc_py_loop_state *state, PyObject *b_message)
 {
     if (b_message == NULL || b_message == Py_None) {
         return PyObject_CallNoArgs(state->cancelled_error);
@@ -79,16 +94,24 @@ static PyObject *new_cancelled_error(struct tc_py_loop_state *state, PyObject *b
     return PyObject_CallOneArg(state->cancelled_error, b_message);
 }
 
-/* True if what the task waits for raises CancelledError by itself. */
+/* True if what the task waits for raises CancelledError by itself. As in asyncio, what it raises instead
+ * counts as seen. */
 static bool is_cancelled(struct tc_py_loop_state *state, PyObject *b_waiting)
 {
     struct tc_py_operation *op = operation_of(state, b_waiting);
+    struct tc_py_future *future = (struct tc_py_future *)b_waiting;
 
     if (op != NULL) {
         return op->state == TC_PY_OPERATION_CANCELLED;
     }
-    return b_waiting != NULL && tc_py_is_future(state, b_waiting) &&
-           ((struct tc_py_future *)b_waiting)->flags & TC_PY_FUTURE_CANCELLED;
+    if (b_waiting == NULL || !tc_py_is_future(state, b_waiting)) {
+        return false;
+    }
+    if (future->flags & TC_PY_FUTURE_FAILED) {
+        return PyErr_GivenExceptionMatches(tc_py_future_seen_exception(future),
+                                           state->cancelled_error);
+    }
+    return (future->flags & TC_PY_FUTURE_CANCELLED) != 0;
 }
 
 /* What must be thrown into the coroutine now: a new reference, or NULL. Nothing if an operation of
@@ -123,7 +146,7 @@ static PyObject *take_interrupt(struct tc_py_task *task)
         task->interrupt = NULL;
         return NULL;
     }
-    interrupt = new_cancelled_error(state, task->interrupt);
+    interrupt = tc_py_new_cancelled_error(state, task->interrupt);
     Py_CLEAR(task->interrupt);
     if (interrupt == NULL) {
         interrupt = PyErr_GetRaisedException(); /* MemoryError does as well */
@@ -163,6 +186,9 @@ static void unlist(struct tc_py_task *task)
 
 static void task_end(struct tc_py_task *task, uint32_t kind, PyObject *result)
 {
+    if (tc_unlikely(task->waiting != NULL)) {
+        forget_wait(task);
+    }
     task->future.flags &= ~(uint32_t)TC_PY_TASK_MUST_CANCEL;
     Py_CLEAR(task->interrupt);
     tc_py_future_end(&task->future, kind, result);
@@ -270,7 +296,7 @@ static int wait_foreign(struct tc_py_task *task, PyObject *b_object)
         PyErr_Clear();
         return refuse_yielded(task, b_object);
     }
-    loop = PyObject_CallMethodNoArgs(b_object, state->str_get_loop);
+    loop = tc_py_loop_of_any(state, b_object);
     Py_XDECREF(loop);
     if (loop == NULL) {
         return -1;
@@ -293,7 +319,8 @@ static int wait_foreign(struct tc_py_task *task, PyObject *b_object)
         subscribe(task, b_object) < 0) {
         return -1;
     }
-    return tc_py_task_wait(task, b_object);
+    task->waiting = Py_NewRef(b_object); /* none: it has suspended in this object */
+    return 0;
 }
 
 /* A cancel was pending when the coroutine suspended: it is raised at this suspension. */
@@ -314,20 +341,24 @@ static void cancel_at_suspension(struct tc_py_task *task)
 /* The coroutine has yielded `yielded` (owned by the callee). */
 static void task_suspended(struct tc_py_task *task, PyObject *yielded)
 {
-    if (tc_likely(yielded == Py_None)) {
+    int result = 0;
+
+    if (tc_likely(yielded == (PyObject *)task && task->waiting != NULL)) {
         Py_DECREF(yielded);
-        if (task->waiting == NULL) {
+    } else {
+        if (tc_unlikely(task->waiting != NULL)) {
+            forget_wait(task);
+        }
+        if (tc_likely(yielded == Py_None)) {
             tc_py_task_wake(task);
             return;
         }
-    } else {
-        int result = wait_foreign(task, yielded);
-
+        result = wait_foreign(task, yielded);
         Py_DECREF(yielded);
-        if (result < 0) {
-            interrupt_with_pending(task);
-            return;
-        }
+    }
+    if (tc_unlikely(result < 0)) {
+        interrupt_with_pending(task);
+        return;
     }
     if (tc_unlikely(task->future.flags & TC_PY_TASK_MUST_CANCEL)) {
         cancel_at_suspension(task);
@@ -353,12 +384,14 @@ static PySendResult resume(struct tc_py_task *task, PyObject **value)
         return PYGEN_ERROR;
     }
     loop->current = task;
+    task->future.flags |= TC_PY_TASK_RUNNING;
     loop->fast = 0;
     if (tc_likely(error == NULL)) {
         status = PyIter_Send(task->coro, Py_None, value);
     } else {
         status = throw_into(task, error, value);
     }
+    task->future.flags &= ~(uint32_t)TC_PY_TASK_RUNNING;
     loop->current = outer;
     (void)PyContext_Exit(task->context); /* we are in it: it cannot fail */
     if (loop->has_stop_value) {

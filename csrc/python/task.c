@@ -12,8 +12,12 @@ static struct tc_py_task *task_of(PyObject *self)
 
 static int task_run(struct tc_py_node *self, struct tc_py_loop *loop)
 {
+    struct tc_py_task *task = (struct tc_py_task *)self;
+    bool is_spurious = (task->future.flags & TC_PY_TASK_SPURIOUS) != 0;
+
     (void)loop;
-    return tc_py_task_step((struct tc_py_task *)self);
+    task->future.flags &= ~(uint32_t)(TC_PY_TASK_QUEUED | TC_PY_TASK_SPURIOUS);
+    return tc_unlikely(is_spurious) ? 0 : tc_py_task_step(task);
 }
 
 static void task_future_done(struct tc_py_node *self, struct tc_py_future *b_future)
@@ -65,6 +69,17 @@ static uint64_t next_number(struct tc_py_loop *loop)
     return ++loop->task_number;
 }
 
+/* The first step, now. Returns 0, or -1 with what the coroutine raised to end the loop's run. */
+static int start_eagerly(struct tc_py_task *task)
+{
+    int result = tc_py_task_step(task);
+
+    if (tc_py_future_is_done(&task->future)) {
+        Py_CLEAR(task->coro); /* as in asyncio, get_coro() gives None then */
+    }
+    return result;
+}
+
 int tc_py_task_begin(struct tc_py_task *task, PyObject *b_coro, PyObject *b_name,
                      PyObject *b_context, bool eager)
 {
@@ -90,8 +105,8 @@ int tc_py_task_begin(struct tc_py_task *task, PyObject *b_coro, PyObject *b_name
     Py_INCREF(task);
     tc_list_push_back(&loop->tasks, &task->all);
     task->future.flags |= TC_PY_TASK_LISTED;
-    if (tc_unlikely(eager)) {
-        return tc_py_task_step(task);
+    if (tc_unlikely(eager) && tc_py_loop_running() == loop) {
+        return start_eagerly(task);
     }
     tc_py_task_wake(task);
     return 0;
@@ -112,33 +127,41 @@ struct tc_py_task *tc_py_task_new(struct tc_py_loop *loop, PyTypeObject *type, P
     return task;
 }
 
-static PyObject *task_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *task_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                          PyObject *Py_UNUSED(kwargs))
+{
+    struct tc_py_task *task = (struct tc_py_task *)type->tp_alloc(type, 0);
+
+    if (task != NULL) {
+        task->future.node.ops = &tc_py_task_ops;
+    }
+    return (PyObject *)task;
+}
+
+static int task_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"coro", "loop", "name", "context", "eager_start", NULL};
+    struct tc_py_task *task = task_of(self);
     PyObject *b_coro;
     PyObject *b_loop = NULL;
     PyObject *b_name = NULL;
     PyObject *b_context = NULL;
-    struct tc_py_loop *loop;
     int eager = 0;
     int is_coroutine;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOp:Task", names, &b_coro, &b_loop, &b_name,
-                                     &b_context, &eager)) {
-        return NULL;
+                                     &b_context, &eager) ||
+        tc_py_future_init(&task->future, b_loop, "Task()") < 0) {
+        return -1;
     }
-    loop = tc_py_future_loop_argument(b_loop);
-    if (loop == NULL || tc_py_loop_check(loop, "Task()") < 0) {
-        return NULL;
-    }
-    is_coroutine = tc_py_is_coroutine(loop->state, b_coro);
+    is_coroutine = tc_py_is_coroutine(task->future.loop->state, b_coro);
     if (is_coroutine == 0) {
         PyErr_Format(PyExc_TypeError, "a coroutine was expected, got %R", b_coro);
     }
     if (is_coroutine <= 0) {
-        return NULL;
+        return -1;
     }
-    return (PyObject *)tc_py_task_new(loop, type, b_coro, b_name, b_context, eager != 0);
+    return tc_py_task_begin(task, b_coro, b_name, b_context, eager != 0);
 }
 
 /* ---- life ------------------------------------------------------------------------------- */
@@ -221,7 +244,7 @@ static void task_dealloc(PyObject *self)
 /* ---- methods ---------------------------------------------------------------------------- */
 
 #define SELF_OR_NULL(method) \
-    (tc_py_loop_check(task_of(self)->future.loop, "Task." method "()") < 0 ? NULL : task_of(self))
+    (tc_py_future_check(&task_of(self)->future, "Task." method "()") < 0 ? NULL : task_of(self))
 
 PyDoc_STRVAR(cancel_doc,
              "cancel($self, /, msg=None)\n--\n\n"
@@ -248,6 +271,26 @@ static PyObject *task_cancel(PyObject *self, PyObject *const *args, Py_ssize_t n
 PyDoc_STRVAR(cancelling_doc, "cancelling($self, /)\n--\n\n"
                              "Return how many cancel() calls no uncancel() has answered.");
 
+/* The number that a method of a derived class returns, or -1 with an exception set. */
+static long ask_count(struct tc_py_task *task, PyObject *b_method)
+{
+    PyObject *count = PyObject_CallMethodNoArgs((PyObject *)task, b_method);
+    long result = count == NULL ? -1 : PyLong_AsLong(count);
+
+    Py_XDECREF(count);
+    return result;
+}
+
+long tc_py_task_cancelling(struct tc_py_task *task)
+{
+    struct tc_py_loop_state *state = task->future.loop->state;
+
+    if (tc_likely(Py_IS_TYPE(task, state->task_type))) {
+        return (long)task->future.cancels;
+    }
+    return ask_count(task, state->str_cancelling);
+}
+
 static PyObject *task_cancelling(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     struct tc_py_task *task = SELF_OR_NULL("cancelling");
@@ -259,19 +302,31 @@ PyDoc_STRVAR(uncancel_doc, "uncancel($self, /)\n--\n\n"
                            "Answer one cancel(); return how many are left.\n\n"
                            "At 0, a cancel that was not raised yet is withdrawn.");
 
-static PyObject *task_uncancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+static long uncancel(struct tc_py_task *task)
 {
-    struct tc_py_task *task = SELF_OR_NULL("uncancel");
-
-    if (task == NULL) {
-        return NULL;
-    }
     if (task->future.cancels > 0 && --task->future.cancels == 0 &&
         task->future.flags & TC_PY_TASK_MUST_CANCEL) {
         task->future.flags &= ~(uint32_t)(TC_PY_TASK_MUST_CANCEL | TC_PY_TASK_DEFERRED);
         Py_CLEAR(task->interrupt);
     }
-    return PyLong_FromUnsignedLong(task->future.cancels);
+    return (long)task->future.cancels;
+}
+
+long tc_py_task_uncancel(struct tc_py_task *task)
+{
+    struct tc_py_loop_state *state = task->future.loop->state;
+
+    if (tc_likely(Py_IS_TYPE(task, state->task_type))) {
+        return uncancel(task);
+    }
+    return ask_count(task, state->str_uncancel);
+}
+
+static PyObject *task_uncancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_task *task = SELF_OR_NULL("uncancel");
+
+    return task == NULL ? NULL : PyLong_FromLong(uncancel(task));
 }
 
 PyDoc_STRVAR(get_name_doc, "get_name($self, /)\n--\n\nReturn the name of the task.");
@@ -428,7 +483,9 @@ static int set_quiet(PyObject *self, PyObject *b_value, void *Py_UNUSED(closure)
 
 static PyObject *task_repr(PyObject *self)
 {
-    return tc_py_future_repr_by(self, task_of(self)->future.loop->state->task_repr);
+    struct tc_py_loop *b_loop = task_of(self)->future.loop;
+
+    return tc_py_future_repr_by(self, b_loop == NULL ? NULL : b_loop->state->task_repr);
 }
 
 /* ---- the type --------------------------------------------------------------------------- */
@@ -468,6 +525,7 @@ static PyGetSetDef task_attributes[] = {
 static PyType_Slot task_slots[] = {
     {Py_tp_doc, (void *)task_doc},
     {Py_tp_new, task_new},
+    {Py_tp_init, task_init},
     {Py_tp_dealloc, task_dealloc},
     {Py_tp_finalize, task_finalize},
     {Py_tp_traverse, task_traverse},

@@ -4,8 +4,8 @@
  * looks at how it came back:
  *
  *   returned, raised        the task is done
- *   yielded None            `waiting` tells: an awaitable of ours has entered itself there; else it
- *                           was a bare yield, and the task goes to the end of the ready queue
+ *   yielded the task        an awaitable of ours has entered itself in `waiting`
+ *   yielded None            a bare yield: the task goes to the end of the ready queue
  *   yielded an object with  somebody else's future: add_done_callback; `waiting` is that object
  *     _asyncio_future_blocking
  *   yielded anything else   RuntimeError is thrown into the coroutine at the next step
@@ -13,6 +13,10 @@
  * INVARIANTS
  *  TA1  A pending task is either running, or in the ready queue, or `waiting` is set and will make it
  *       ready.
+ *  TA3  An awaitable that enters itself may be one that the step does not suspend in: a coroutine that
+ *       is run by hand, or one that the collector closes and that awaits on its way out. So the yielded
+ *       value tells, `waiting` is left when the step ends otherwise, and a place in the ready queue
+ *       that the task got by such a one is passed over (SPURIOUS).
  *  TA2  sizeof(struct tc_py_task) ≤ 136, on free-threaded builds ≤ 152.
  *
  * who may call what: the thread of the task's loop, attached.
@@ -57,19 +61,36 @@ int tc_py_task_step(struct tc_py_task *task);
 /* Task.cancel(). Returns 1, 0, or -1 with an exception set. */
 int tc_py_task_cancel(struct tc_py_task *task, PyObject *b_message);
 
-/* Enter `b_awaitable` (a future, or an operation of ours) as what the running task waits for.
- * Returns 0, or -1 with RuntimeError set: the task waits already. */
-int tc_py_task_wait(struct tc_py_task *task, PyObject *b_awaitable);
+/* CancelledError(message), or without an argument for NULL and None: a new reference, or NULL with an
+ * exception set. */
+PyObject *tc_py_new_cancelled_error(struct tc_py_loop_state *state, PyObject *b_message);
+
+/* Task.uncancel() and Task.cancelling(), by the methods of a class that is derived from Task.
+ * Returns the count, or -1 with an exception set. */
+long tc_py_task_uncancel(struct tc_py_task *task);
+long tc_py_task_cancelling(struct tc_py_task *task);
+
+/* Enter `b_awaitable` (a future, or an operation of ours) as what the running task waits for. Returns
+ * what has to be yielded then, a new reference (TA3). */
+PyObject *tc_py_task_wait(struct tc_py_task *task, PyObject *b_awaitable);
 
 /* Make a waiting task ready (O2). */
 static inline void tc_py_task_wake(struct tc_py_task *task)
 {
+    if (tc_unlikely(task->future.flags & TC_PY_TASK_QUEUED)) {
+        task->future.flags &= ~(uint32_t)TC_PY_TASK_SPURIOUS; /* that place counts now */
+        return;
+    }
+    task->future.flags |= TC_PY_TASK_QUEUED;
     tc_py_loop_ready(task->future.loop, &task->future.node);
 }
 
 /* The coroutine of an argument of create_task, gather or run as a future: futures as they are,
  * coroutines as new tasks. Returns a new reference, or NULL with an exception set. */
 PyObject *tc_py_ensure_future(struct tc_py_loop *loop, PyObject *b_object);
+
+/* The same without a loop: futures of whatever loop; the running loop, or that of set_event_loop(). */
+PyObject *tc_py_ensure_any_future(struct tc_py_loop_state *state, PyObject *b_object);
 
 /* create_task() with its Python arguments (coro, *, name, context, eager_start), through the task
  * factory if there is one. A new reference or NULL. */

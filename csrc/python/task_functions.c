@@ -65,11 +65,6 @@ PyObject *tc_py_create_task(struct tc_py_loop *loop, PyObject *const *args, Py_s
     if (b_values[3] != NULL) {
         eager = PyObject_IsTrue(b_values[3]);
     }
-    if (eager > 0 && tc_py_loop_running() != loop) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "eager_start needs the task's event loop to be running in this thread");
-        return NULL;
-    }
     if (eager < 0) {
         return NULL;
     }
@@ -94,8 +89,7 @@ static PyObject *create_task(PyObject *Py_UNUSED(module), PyObject *const *args,
 
 /* ---- ensure_future ------------------------------------------------------------------------ */
 
-/* True for ours and for whatever says that it is one, as asyncio asks. */
-static bool is_future(struct tc_py_loop_state *state, PyObject *object)
+bool tc_py_is_any_future(struct tc_py_loop_state *state, PyObject *object)
 {
     PyObject *type;
     PyObject *blocking;
@@ -122,6 +116,20 @@ static bool is_future(struct tc_py_loop_state *state, PyObject *object)
     result = blocking != Py_None;
     Py_DECREF(blocking);
     return result;
+}
+
+PyObject *tc_py_loop_of_any(struct tc_py_loop_state *state, PyObject *b_future)
+{
+    PyObject *method = PyObject_GetAttr(b_future, state->str_get_loop);
+    PyObject *loop;
+
+    if (method == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return PyObject_GetAttr(b_future, state->str__loop); /* as asyncio does */
+    }
+    loop = method == NULL ? NULL : PyObject_CallNoArgs(method);
+    Py_XDECREF(method);
+    return loop;
 }
 
 /* Refuse what cannot be awaited. Returns 0, or -1 with TypeError set. */
@@ -167,8 +175,8 @@ PyObject *tc_py_ensure_future(struct tc_py_loop *loop, PyObject *b_object)
     if (tc_likely(PyCoro_CheckExact(b_object))) {
         return tc_py_create_task(loop, &b_object, 1, NULL);
     }
-    if (is_future(state, b_object)) {
-        b_loop = PyObject_CallMethodNoArgs(b_object, state->str_get_loop);
+    if (tc_py_is_any_future(state, b_object)) {
+        b_loop = tc_py_loop_of_any(state, b_object);
         Py_XDECREF(b_loop);
         if (b_loop == NULL) {
             return NULL;
@@ -186,6 +194,23 @@ PyObject *tc_py_ensure_future(struct tc_py_loop *loop, PyObject *b_object)
         return tc_py_create_task(loop, &b_object, 1, NULL);
     }
     return is_coroutine < 0 ? NULL : wrap_awaitable(loop, b_object);
+}
+
+PyObject *tc_py_ensure_any_future(struct tc_py_loop_state *state, PyObject *b_object)
+{
+    struct tc_py_loop *loop;
+
+    if (tc_py_is_any_future(state, b_object)) {
+        return Py_NewRef(b_object);
+    }
+    if (check_awaitable(state, b_object) < 0) {
+        return NULL;
+    }
+    loop = tc_py_future_loop_argument(NULL);
+    if (loop == NULL || tc_py_loop_check(loop, "ensure_future()") < 0) {
+        return NULL;
+    }
+    return tc_py_ensure_future(loop, b_object);
 }
 
 PyDoc_STRVAR(ensure_future_doc,
@@ -208,12 +233,7 @@ static PyObject *ensure_future(PyObject *module, PyObject *const *args, Py_ssize
         return PyErr_Format(PyExc_TypeError, "ensure_future() needs an awaitable");
     }
     if (b_values[1] == NULL || b_values[1] == Py_None) {
-        if (is_future(state, b_values[0])) {
-            return Py_NewRef(b_values[0]); /* of whatever loop */
-        }
-        if (check_awaitable(state, b_values[0]) < 0) {
-            return NULL;
-        }
+        return tc_py_ensure_any_future(state, b_values[0]);
     }
     loop = tc_py_future_loop_argument(b_values[1]);
     if (loop == NULL || tc_py_loop_check(loop, "ensure_future()") < 0) {
@@ -227,7 +247,7 @@ PyDoc_STRVAR(isfuture_doc, "isfuture($module, object, /)\n--\n\n"
 
 static PyObject *isfuture(PyObject *module, PyObject *b_object)
 {
-    return PyBool_FromLong(is_future(tc_py_loop_state_of(module), b_object));
+    return PyBool_FromLong(tc_py_is_any_future(tc_py_loop_state_of(module), b_object));
 }
 
 PyDoc_STRVAR(iscoroutine_doc, "iscoroutine($module, object, /)\n--\n\n"

@@ -109,10 +109,8 @@ async def test_cancelling_a_future_cancels_who_waits(lib: Lib, log: list[object]
 def test_subclasses_behave_and_may_be_awaited() -> None:
     class Special(Future[int]):
         def __init__(self, label: str) -> None:
+            super().__init__()
             self.label = label
-
-        def __new__(cls, label: str) -> Special:
-            return super().__new__(cls)
 
     async def main() -> None:
         future = Special("label")

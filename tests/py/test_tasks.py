@@ -227,7 +227,8 @@ async def test_a_yield_of_something_else_is_an_error(lib: Lib, log: list[object]
 
 def test_subclasses_weak_references_and_generic_aliases() -> None:
     class Special(Task[int]):
-        def __init__(self, *args: object, **kwargs: object) -> None:
+        def __init__(self, coro: Coroutine[Any, Any, int], *, name: str) -> None:
+            super().__init__(coro, name=name)
             self.extra = "extra"
 
     async def body() -> int:
