@@ -7,7 +7,7 @@ import random
 import sys
 import sysconfig
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -234,7 +234,8 @@ def test_threads_that_ask_one_loop() -> None:
 
 def test_a_subclass_used_by_several_loops() -> None:
     class MyTask(tinycoro.Task[int]):
-        def __init__(self, *args: object, **kwargs: object) -> None:
+        def __init__(self, coro: Coroutine[Any, Any, int]) -> None:
+            super().__init__(coro)
             self.mine = 1
 
     class MyFuture(tinycoro.Future[int]):
