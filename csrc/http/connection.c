@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/exchange.h"
@@ -241,6 +242,7 @@ static TC_MAY_PARK int receive_more(struct tc_conn *conn, struct tc_http_state *
     if (rc != 0) {
         return rc;
     }
+    tc_assert(state->in != NULL); /* or there would be no room */
     ssize_t n = tc_stream_recv(tc_conn_stream(conn), state->in + state->in_len,
                                state->in_size - state->in_len, state->deadline_ns);
     if (n == -ETIMEDOUT) {

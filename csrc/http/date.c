@@ -113,8 +113,8 @@ static bool read_digits(const char *text, size_t count, int *out)
 /* Index of a three-letter name in a table of such, from 0, or -1. */
 static int find_name(const char *text, const char *table)
 {
-    for (int i = 0; table[3 * i] != '\0'; i++) {
-        if (memcmp(text, table + (ptrdiff_t)3 * i, 3) == 0) {
+    for (int i = 0; *table != '\0'; i++, table += 3) {
+        if (memcmp(text, table, 3) == 0) {
             return i;
         }
     }
@@ -221,7 +221,7 @@ int tc_http_date_parse(const char *text, size_t len, int64_t now, int64_t *secon
     if (civil.month == 2 && civil.day == 29 && !is_leap) {
         return -EINVAL;
     }
-    *seconds = days_from_civil(civil.year, civil.month, civil.day) * DAY + civil.hour * 3600 +
-               civil.minute * 60 + civil.second;
+    int second_of_day = civil.hour * 3600 + civil.minute * 60 + civil.second;
+    *seconds = days_from_civil(civil.year, civil.month, civil.day) * DAY + second_of_day;
     return 0;
 }

@@ -23,7 +23,7 @@ static void keep_output(struct tc_http_pass *pass, size_t sent, const char *body
     size_t body_sent = sent > pass->out_len ? sent - pass->out_len : 0;
 
     state->body_left = body_len - body_sent;
-    state->body = state->body_left == 0 ? NULL : body + body_sent;
+    state->body = body_sent < body_len ? body + body_sent : NULL;
     if (rest != 0) {
         state->out = tc_mem_alloc(rest);
         if (state->out == NULL) {

@@ -130,7 +130,7 @@ int tc_multipart_init(struct tc_multipart *multipart, const char *content_type, 
             boundary = value;
         }
     }
-    if (rc < 0 || !is_boundary(&boundary)) {
+    if (rc < 0 || boundary.at == NULL || !is_boundary(&boundary)) {
         return TC_HTTP_E_BOUNDARY_INVALID;
     }
     memcpy(multipart->delimiter, "\r\n--", 4);
