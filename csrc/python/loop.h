@@ -54,6 +54,7 @@ struct tc_py_timer {
 struct tc_py_loop {
     PyObject_HEAD struct tc_py_loop_state
         *state; /* constant                                                 */
+    PyObject *module; /* owned; it holds `state`, which tasks ask until they die  */
     struct tc_fifo ready; /* of struct tc_py_node (L1)                                */
     struct tc_heap timers; /* of struct tc_py_timer (L4)                               */
     struct tc_list tasks; /* of struct tc_py_task (L2)                                */

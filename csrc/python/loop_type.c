@@ -74,7 +74,8 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     if (loop == NULL) {
         return NULL;
     }
-    loop->state = tc_py_loop_state_of(PyType_GetModule(own_type(type)));
+    loop->module = Py_NewRef(PyType_GetModule(own_type(type)));
+    loop->state = tc_py_loop_state_of(loop->module);
     tc_fifo_init(&loop->ready);
     tc_heap_init(&loop->timers);
     tc_list_init(&loop->tasks);
@@ -99,6 +100,7 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
     struct tc_list *at;
 
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(loop->module);
     Py_VISIT(loop->stop_iteration);
     Py_VISIT(loop->task_factory);
     Py_VISIT(loop->spare_operation);
@@ -193,6 +195,7 @@ static void loop_dealloc(PyObject *self)
     release_mailbox(loop_of(self));
     tc_heap_fini(&loop_of(self)->timers);
     tc_mem_free(loop_of(self)->scratch, TC_PY_READER_SCRATCH);
+    Py_XDECREF(loop_of(self)->module); /* last: what was dropped above has asked its state */
     type->tp_free(self);
     Py_DECREF(type);
 }
