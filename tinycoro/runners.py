@@ -79,7 +79,9 @@ class Runner:
         try:
             return loop.run_until_complete(task)
         except CancelledError:
-            if self._interrupts > 0 and task.uncancel() == 0:
+            # What a task factory has made may know no uncancel().
+            uncancel = getattr(task, "uncancel", None)
+            if self._interrupts > 0 and uncancel is not None and uncancel() == 0:
                 raise KeyboardInterrupt from None
             raise
         except BaseException:
