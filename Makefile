@@ -24,9 +24,10 @@ bench:   ## short form of all benchmarks, results in benchmarks/results/
 	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation .
 	@$(PYTHON_IN_VENV) -P benchmarks/run.py
 
-soak:    ## the slow lanes in their long form
+soak:    ## the slow lanes and CPython's own tests, in their long form
 	@sh tools/venv.sh dev
 	@sh tests/slow/run.sh long
+	@sh tests/conformance/run.sh long
 
 lint:    ## house rules, formatting, types
 	@sh tools/venv.sh dev && sh tools/lint.sh

@@ -6,8 +6,9 @@
 set -eu
 BASE=${1:?usage: $0 PREFIX_BASE [configure args]}; shift
 PREFER=${TC_FT_PREFER:-"python3.14 python3.13"}; SUITES=${TC_FT_SUITES:-"trixie sid"}
-GIL_OPTION=--disable-gil SUFFIX=t
-if [ "${TC_FT_GIL:-0}" = 1 ]; then GIL_OPTION=--disable-shared SUFFIX=; fi
+GIL_OPTION=--disable-gil SUFFIX=t TESTS=--disable-test-modules
+# The build with the GIL keeps Lib/test, which tests/conformance runs.
+if [ "${TC_FT_GIL:-0}" = 1 ]; then GIL_OPTION=--disable-shared SUFFIX= TESTS=--enable-test-modules; fi
 W=$(mktemp -d); trap 'rm -rf "$W"' EXIT
 # the mirror this machine is already configured for; no host name in this file
 MIRROR=$(apt-get indextargets --format '$(SITE)|$(ORIGIN)|$(LABEL)' 'Created-By: Packages' | awk -F'|' '$2=="Debian" && $3=="Debian"{print $1; exit}')
@@ -36,7 +37,7 @@ cd "$(find . -mindepth 1 -maxdepth 1 -type d | head -1)"
 XY=$(sed -n 's/^m4_define(\[*PYTHON_VERSION\]*, *\[*\([0-9.]*\)\]*.*/\1/p' configure.ac | head -1); [ -n "$XY" ] || XY=${found#python}; XY=${XY%%=*}
 PREFIX="$BASE/python-${XY}$SUFFIX"
 mkdir -p b && cd b
-nice -n 10 ../configure -q --prefix="$PREFIX" "$GIL_OPTION" --with-ensurepip=install --disable-test-modules CFLAGS="-O2 -g1" "$@"
+nice -n 10 ../configure -q --prefix="$PREFIX" "$GIL_OPTION" --with-ensurepip=install "$TESTS" CFLAGS="-O2 -g1" "$@"
 nice -n 10 make -s -j"${JOBS:-2}"
 nice -n 10 make -s install >/dev/null
 "$PREFIX/bin/python${XY}$SUFFIX" -c 'import sys, ssl, ctypes, sqlite3, zlib, lzma, bz2; print(sys.version, ssl.OPENSSL_VERSION)'
