@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,11 @@ import pytest_timeout
 
 from support import Census, wait_until
 from tinycoro import EchoServer, _core
+
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that: those
+# that tests interrupt would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

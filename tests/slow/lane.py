@@ -44,6 +44,9 @@ def check(condition: bool, message: str) -> None:
 def run(lane: Callable[[], str], limit: float) -> None:
     """Run `lane`, print its one line, exit. A lane that takes longer than `limit` seconds dies."""
     faulthandler.dump_traceback_later(limit, exit=True)
+    # A shell starts what runs in the background with SIGINT ignored, and the lanes' children too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed(SEED)
     begun = time.monotonic()
     try:
