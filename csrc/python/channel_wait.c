@@ -376,17 +376,21 @@ static int channel_operation_clear(PyObject *object)
     return 0;
 }
 
+/* An operation that sends one that sends one… dies by way of the trashcan, which comes here twice. */
 static void channel_operation_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
 
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+    if (channel_operation_of(object)->op.state == TC_PY_OPERATION_NEW &&
+        PyObject_CallFinalizerFromDealloc(object) < 0) {
         return; /* somebody holds it again */
     }
     PyObject_GC_UnTrack(object);
+    Py_TRASHCAN_BEGIN(object, channel_operation_dealloc);
     (void)channel_operation_clear(object); /* cannot fail */
     type->tp_free(object);
     Py_DECREF(type);
+    Py_TRASHCAN_END;
 }
 
 static PyType_Slot channel_operation_slots[] = {

@@ -309,17 +309,21 @@ static int select_clear(PyObject *object)
     return 0;
 }
 
+/* By way of the trashcan, as in channel_wait.c. */
 static void select_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
 
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+    if (select_of_object(object)->op.state == TC_PY_OPERATION_NEW &&
+        PyObject_CallFinalizerFromDealloc(object) < 0) {
         return; /* somebody holds it again */
     }
     PyObject_GC_UnTrack(object);
+    Py_TRASHCAN_BEGIN(object, select_dealloc);
     (void)select_clear(object); /* cannot fail */
     type->tp_free(object);
     Py_DECREF(type);
+    Py_TRASHCAN_END;
 }
 
 static PyType_Slot select_slots[] = {

@@ -353,6 +353,34 @@ def test_long_chains_of_channels_die_without_recursion() -> None:
     assert wait_until(lambda: reference() is None)
 
 
+def _link_send(channel: Channel[Any], inner: Op) -> Op:
+    return channel.send(inner)
+
+
+def _link_select_send(channel: Channel[Any], inner: Op) -> Op:
+    return select(channel.send(inner))
+
+
+def _link_default(channel: Channel[Any], inner: Op) -> Op:
+    return select(channel.recv(), default=inner)
+
+
+@pytest.mark.parametrize("link", [_link_send, _link_select_send, _link_default])
+def test_long_chains_of_operations_die_without_recursion(
+    link: Callable[[Channel[Any], Op], Op],
+) -> None:
+    channel: Channel[Any] = Channel()
+    node = Node()
+    reference = weakref.ref(node)
+    chain: Op = node
+    del node
+    for _ in range(200_000):
+        chain = link(channel, chain)
+        chain.close()  # so that it may be dropped without a warning
+    del chain
+    assert wait_until(lambda: reference() is None)
+
+
 def test_warnings_as_errors_do_not_break_a_drop() -> None:
     caught = []
     channel: Channel[Node] = Channel(1)
