@@ -370,12 +370,14 @@ static PyObject *select_function(PyObject *module, PyObject *const *args, Py_ssi
     tc_heap_node_init(&self->timer.node);
     self->timer.fire = select_fire;
     self->winner = -1;
-    self->op.state = TC_PY_OPERATION_FINISHED; /* until it is one: nothing to warn about */
+    tc_py_operation_init(&self->op, &select_ops);
+    /* Until it has its cases: nothing to warn about, and nothing to await for the user's code that
+     * reading the arguments may run, and that finds the object by way of the collector. */
+    self->op.state = TC_PY_OPERATION_FINISHED;
     if (tc_py_cases_parse(&self->cases, state, "select", args, nargs, names) < 0) {
         Py_DECREF(self);
         return NULL;
     }
-    tc_py_operation_init(&self->op, &select_ops);
     self->op.state = TC_PY_OPERATION_NEW;
     return (PyObject *)self;
 }

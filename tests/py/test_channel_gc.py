@@ -381,6 +381,24 @@ def test_long_chains_of_operations_die_without_recursion(
     assert wait_until(lambda: reference() is None)
 
 
+def test_a_select_that_is_being_made_can_be_looked_at() -> None:
+    seen: list[str] = []
+
+    class Timeout:
+        def __float__(self) -> float:
+            for found in gc.get_objects():
+                if type(found).__name__ == "_Select":
+                    seen.append(repr(found))
+                    with pytest.raises(RuntimeError, match="cannot reuse"):
+                        found.send(None)
+            return 0.1
+
+    channel: Channel[Any] = Channel()
+    timeout: Any = Timeout()
+    select(channel.recv(), timeout=timeout).close()
+    assert seen == ["<operation select finished>"]
+
+
 def test_warnings_as_errors_do_not_break_a_drop() -> None:
     caught = []
     channel: Channel[Node] = Channel(1)
