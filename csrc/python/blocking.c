@@ -90,6 +90,8 @@ void tc_py_sleeper_free(struct tc_py_sleeper *sleeper)
 
 int tc_py_sleeper_wait(struct tc_py_sleeper *sleeper, int64_t deadline_ns)
 {
+    uint32_t generation = tc_py_process_generation();
+
     for (;;) {
         int64_t look = tc_deadline_after_ns(SIGNAL_LOOK_NS);
         PyThreadState *thread = tc_gil_release();
@@ -102,7 +104,8 @@ int tc_py_sleeper_wait(struct tc_py_sleeper *sleeper, int64_t deadline_ns)
         if (PyErr_CheckSignals() < 0) {
             return -1;
         }
-        if (result == -ETIMEDOUT && tc_clock_now_ns() >= deadline_ns) {
+        if ((result == -ETIMEDOUT && tc_clock_now_ns() >= deadline_ns) ||
+            generation != tc_py_process_generation()) {
             return 0;
         }
     }

@@ -39,7 +39,8 @@ struct tc_py_sleeper *tc_py_sleeper_new(void);
 void tc_py_sleeper_free(struct tc_py_sleeper *sleeper);
 
 /* Sleep until the waiter was claimed and readied, or the deadline. Runs Python's signal handlers.
- * Returns 1 readied, 0 too late, -1 a handler raised. After the last two the caller withdraws; if
+ * Returns 1 readied, 0 too late, or a handler has forked and this is the child, where nobody will come;
+ * -1 a handler raised. After the last two the caller withdraws, unless a fork has lost the channel; if
  * that says that delivery won, it calls tc_py_sleeper_finish. */
 int tc_py_sleeper_wait(struct tc_py_sleeper *sleeper, int64_t deadline_ns);
 

@@ -394,7 +394,9 @@ static int select_asleep(struct tc_py_cases *cases)
         return -ECANCELED;
     }
     if (cases->active == 0) {
-        ended = tc_py_sleeper_wait(sleeper, deadline_ns); /* for the timeout, and signals */
+        do { /* for the timeout, and signals; a fork makes no difference */
+            ended = tc_py_sleeper_wait(sleeper, deadline_ns);
+        } while (ended == 0 && tc_clock_now_ns() < deadline_ns);
         tc_py_sleeper_free(sleeper);
         return ended == 0 ? -EAGAIN : -ECANCELED;
     }
@@ -402,9 +404,10 @@ static int select_asleep(struct tc_py_cases *cases)
     if (index == -EINPROGRESS) {
         ended = tc_py_sleeper_wait(sleeper, deadline_ns);
         if (ended <= 0 && tc_py_cases_are_lost(cases)) {
-            cases->cases = NULL; /* a handler has forked, and we are the child: leaked */
+            /* a handler has forked, and we are the child: closed, and leaked */
+            index = ended == 0 ? tc_py_cases_try(cases) : -ECANCELED;
+            cases->cases = NULL;
             cases->count = 0;
-            index = ended == 0 ? -EAGAIN : -ECANCELED;
         } else if (ended <= 0 && tc_select_withdraw(cases->cases, cases->count)) {
             index = ended == 0 ? -EAGAIN : -ECANCELED;
         } else {

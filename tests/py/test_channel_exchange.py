@@ -195,6 +195,48 @@ def test_a_child_of_fork_finds_channels_closed_and_empty() -> None:
     """)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "channel.recv_blocking()",
+        "channel.send_blocking(1)",
+        "tinycoro.select_blocking(channel.send(1), channel.recv())",
+    ],
+)
+def test_a_handler_that_forks_ends_the_wait_in_the_child(call: str) -> None:
+    _run(f"""
+    channel = Channel()
+    children = []
+
+    def fork(*ignored):
+        children.append(os.fork())
+        signal.alarm(20)  # ends either, should it hang
+        if children[0]:  # the parent waits on, undisturbed
+            threading.Thread(target=end).start()
+
+    def end():
+        children.append(os.waitpid(children[0], 0)[1])
+        channel.close()
+
+    def begin():
+        while not sum(channel.statistics()[4:6]):
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    signal.signal(signal.SIGUSR1, fork)
+    threading.Thread(target=begin).start()
+    try:
+        {call}
+    except ChannelClosed as error:
+        assert error.channel is channel
+    else:
+        sys.exit(1)
+    if children[0] == 0:
+        os._exit(0)
+    assert children[1] == 0, children
+    """)
+
+
 @pytest.mark.parametrize("end", ["sys.exit(0)", "os._exit(0)", "pass"])
 def test_exit_in_the_middle(end: str) -> None:
     _run(f"""
