@@ -94,6 +94,7 @@ from asyncio import (
     LimitOverrunError,
     QueueEmpty,
     QueueFull,
+    TimeoutError,  # the builtin
 )
 
 from . import from_thread
@@ -137,6 +138,7 @@ __all__ = [
     "Task",
     "TaskGroup",
     "Timeout",
+    "TimeoutError",
     "TimerHandle",
     "TinycoroError",
     "WouldBlock",
