@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -32,12 +33,15 @@ class Node:
 
 @contextmanager
 def collecting() -> Iterator[None]:
-    """gc.collect() all the time in another thread."""
+    """gc.collect() half of the time in another thread: without the GIL it stops all others."""
     stop = threading.Event()
 
     def collect() -> None:
-        while not stop.is_set():
+        pause = 0.0
+        while not stop.wait(pause):
+            begun = time.monotonic()
             gc.collect()
+            pause = time.monotonic() - begun
 
     thread = threading.Thread(target=collect)
     thread.start()

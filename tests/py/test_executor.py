@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import sys
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -191,6 +193,9 @@ def test_a_function_that_ends_after_its_loop_is_closed(gate: threading.Event) ->
 
 def test_wrap_future_follows_and_is_followed() -> None:
     def scenario(lib: Lib) -> Coroutine[Any, Any, list[object]]:
+        # Later versions of asyncio end a future at once if its own thread has ended the source.
+        at_once = lib is asyncio and sys.version_info >= (3, 14)
+
         async def main() -> list[object]:
             log: list[object] = []
             for end in ("result", "error", "cancelled", "cancel"):
@@ -205,7 +210,7 @@ def test_wrap_future_follows_and_is_followed() -> None:
                     source.cancel()
                 else:
                     future.cancel()
-                log.append((again is future, future.done()))
+                log.append((again is future, future.done() == (at_once or end == "cancel")))
                 try:
                     log.append(await future)
                 except BaseException as error:

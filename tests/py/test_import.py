@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,18 +41,23 @@ _SUBINTERPRETER = """
 
 def test_import_costs_little_more_than_asyncio() -> None:
     code = """
-        import asyncio, time
-        before = time.perf_counter()
+        import time
+        begun = time.process_time()
+        import asyncio
+        before = time.process_time()
         import tinycoro
-        print(time.perf_counter() - before)
+        print(time.process_time() - before, before - begun)
     """
     costs = []
-    for _ in range(7):
+    for _ in range(15):
         result = run_python(code)
         assert_success(result)
-        costs.append(float(result.stdout))
-    # The machine may be busy, so the best run counts: what the import needs when left alone.
-    assert min(costs) <= _IMPORT_BUDGET_SECONDS
+        costs.append(tuple(float(word) for word in result.stdout.split()))
+    # The machine may be busy, so the best run counts: what the import needs when left alone. On a
+    # slow one asyncio takes longer too. Instrumented code has five times the budget.
+    cost, reference = min(costs)
+    budget = max(_IMPORT_BUDGET_SECONDS, 0.1 * reference)
+    assert cost <= budget * (5 if "san" in os.environ.get("LD_PRELOAD", "") else 1)
 
 
 def test_import_starts_no_thread_and_opens_no_descriptor() -> None:

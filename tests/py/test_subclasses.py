@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -36,6 +37,15 @@ class _Noisy(Future[Any]):
     def result(self) -> Some:
         self.log.append("result")
         return super().result()
+
+
+# What asyncio 3.13 asks, in words; later versions add a callback in shield().
+_ASKED = {
+    "result": "add await add gather add shield add remove wait",
+    "exception": "add KeyError await add gather add KeyError shield add remove wait",
+    "cancel": "add cancel CancelledError await add cancel CancelledError gather "
+    "add remove CancelledError shield add remove CancelledError wait",
+}
 
 
 @pytest.mark.parametrize("outcome", ["result", "exception", "cancel"])
@@ -83,7 +93,9 @@ def test_what_is_asked_while_it_is_awaited(outcome: str) -> None:
 
     for name in ("add_done_callback", "remove_done_callback", "cancel"):
         setattr(OfAsyncio, name, _with_super(name, asyncio.Future))
-    expected = asyncio.run(scenario(asyncio, OfAsyncio))
+    expected = _ASKED[outcome].split()
+    if sys.version_info < (3, 14):
+        assert asyncio.run(scenario(asyncio, OfAsyncio)) == expected
     assert tinycoro.run(scenario(tinycoro, _Noisy)) == expected
 
 
