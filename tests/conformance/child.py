@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import importlib
 import json
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -138,6 +139,8 @@ def main() -> None:
     """Load, exclude, run."""
     module, path = sys.argv[1:3]
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell runs behind `&`
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.modules["test.test_asyncio.utils"] = utilities
     package = importlib.import_module("test.test_asyncio")
     package.utils = utilities  # type: ignore[attr-defined]

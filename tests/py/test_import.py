@@ -56,7 +56,7 @@ def test_import_costs_little_more_than_asyncio() -> None:
     # The machine may be busy, so the best run counts: what the import needs when left alone. On a
     # slow one asyncio takes longer too. Instrumented code has five times the budget.
     cost, reference = min(costs)
-    budget = max(_IMPORT_BUDGET_SECONDS, 0.1 * reference)
+    budget = max(_IMPORT_BUDGET_SECONDS, 0.15 * reference)
     assert cost <= budget * (5 if "san" in os.environ.get("LD_PRELOAD", "") else 1)
 
 
