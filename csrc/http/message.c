@@ -218,6 +218,18 @@ static TC_COLD int coding_error(const char *value, size_t len)
     return is_final && count > 1 ? TC_HTTP_E_CODING_UNSUPPORTED : TC_HTTP_E_CODING_INVALID;
 }
 
+/* Whether a tab stands between the value and the end of its line. RFC 9110 5.6.3 lets it, and some
+ * parsers take it for a part of the coding: a body that two of us would end at different places. */
+static bool ends_in_tab(const char *buf, const struct tc_http_field_line *line)
+{
+    const char *at = buf + line->value.at + line->value.len;
+
+    while (*at == ' ') {
+        at++;
+    }
+    return *at == '\t';
+}
+
 static int read_coding(struct tc_http_request *request, const char *buf,
                        const struct tc_http_field_line *line)
 {
@@ -232,6 +244,9 @@ static int read_coding(struct tc_http_request *request, const char *buf,
     }
     if (!is_value(buf, line, "chunked", 7)) {
         return coding_error(buf + line->value.at, line->value.len);
+    }
+    if (tc_unlikely(ends_in_tab(buf, line))) {
+        return TC_HTTP_E_CODING_INVALID;
     }
     request->framing = TC_HTTP_BODY_CHUNKED;
     return 0;

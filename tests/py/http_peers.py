@@ -187,6 +187,8 @@ def read_h11(data: bytes) -> Reading:
 
 def _accepts_more(other: Reading, ours: Reading) -> bool:
     """True if `other` has taken the head or the body that we stopped in."""
+    if other.error is not None and other.whole <= ours.whole:
+        return False  # it refuses the same message, if later: llhttp some codings behind the head
     if len(ours.messages) == ours.whole:
         return len(other.messages) > ours.whole
     return other.whole > ours.whole
