@@ -1,4 +1,4 @@
-"""Loops in parallel: nothing is shared that is not safe (also for tests/slow/tsan_python.sh)."""
+"""Loops in parallel: nothing is shared that is not safe."""
 
 from __future__ import annotations
 
