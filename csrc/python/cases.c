@@ -96,6 +96,7 @@ static int parse(struct tc_py_cases *self, struct tc_py_loop_state *state, const
     if (nargs > 0) {
         self->cases = tc_mem_zalloc(tc_py_cases_size(self));
         if (self->cases == NULL) {
+            self->count = 0; /* first: the collector looks at them while the exception is made */
             PyErr_NoMemory();
             return -1;
         }
