@@ -14,7 +14,10 @@
 enum { TAG_ADDRESS_BITS = 48 };
 
 /* Bits of slot->users: 1 << direction while a fiber is inside tc_pollfd_wait, and: */
-enum { USER_CLOSED = 4 };
+enum {
+    USER_CLOSING = 4, /* close has begun: nobody waits here again                               */
+    USER_CLOSED = 8,  /* and is through with the words: who leaves last gives the slot back     */
+};
 
 static uint64_t tag_of(struct tc_pollfd *slot, uint16_t generation)
 {
@@ -156,13 +159,16 @@ void tc_pollfd_close(struct tc_pollfd *slot)
      * do to the slot's next descriptor is one spurious READY. */
     tc_poller_remove(&io->poller, fd);
     tc_fetch_add_release(&slot->generation, 1); /* release [slot-generation]: P3 */
+    /* release [slot-users]: before the words, so that whom we wake there, or who was about to park and
+     * finds READY, does not wait again behind our back. */
+    (void)tc_fetch_or_release(&slot->users, USER_CLOSING);
     end_wait(worker, &slot->word[TC_READ]);
     end_wait(worker, &slot->word[TC_WRITE]);
     tc_store_relaxed(&slot->fd, -1); /* relaxed: for the fork handler only */
     tc_fetch_sub_relaxed(&io->descriptors, 1); /* relaxed: a count */
     /* acq_rel [slot-users]: who is still inside tc_pollfd_wait gives the slot back instead; his
      * system calls on the descriptor are over before the number is free */
-    bool is_unused = tc_fetch_or_acq_rel(&slot->users, USER_CLOSED) == 0;
+    bool is_unused = tc_fetch_or_acq_rel(&slot->users, USER_CLOSED) == USER_CLOSING;
     tc_sys_close(fd);
     if (is_unused) {
         release_slot(slot);
@@ -176,17 +182,17 @@ int tc_pollfd_wait(struct tc_pollfd *slot, enum tc_direction direction, int64_t 
     int rc = -ECANCELED;
 
     /* release [slot-users]: our system calls so far, before close releases the number */
-    if ((tc_fetch_or_release(&slot->users, bit) & USER_CLOSED) == 0) {
+    if ((tc_fetch_or_release(&slot->users, bit) & USER_CLOSING) == 0) {
         rc = tc__fiber_wait_readiness(&slot->word[direction], reason, slot, deadline_ns);
     }
     /* acq_rel [slot-users]: the last one out gives a closed slot back */
     uint8_t users = tc_fetch_and_acq_rel(&slot->users, (uint8_t)~bit);
-    if (users == (USER_CLOSED | bit)) {
+    if (users == (USER_CLOSING | USER_CLOSED | bit)) {
         release_slot(slot);
     }
     /* An event may have ended this wait just before close did, with 0; and the other direction may
      * still be inside, so that it gives the slot back. It is gone for us in any case. */
-    return (users & USER_CLOSED) != 0 ? -ECANCELED : rc;
+    return (users & USER_CLOSING) != 0 ? -ECANCELED : rc;
 }
 
 int tc_pollfd_set_enabled(struct tc_pollfd *slot, bool enabled)
