@@ -61,6 +61,7 @@ def describe_versions(builder: Builder, python: str) -> dict[str, str]:
         "tokio": tokio.group(1) if tokio else "",
         "python": first_line([python, "--version"]),
         "uvloop": first_line([python, "-P", "-c", show.format("uvloop")]),
+        "zuvloop": first_line([python, "-P", "-c", show.format("zuvloop")]),
         "tonio": first_line([python, "-P", "-c", show.format("tonio")]),
         "tinycoro": first_line([python, "-P", "-c", show.format("tinycoro")]),
     }

@@ -180,8 +180,9 @@ void tc_py_operation_abandon(struct tc_py_operation *op);
 /* Warn that the operation was never awaited, if that is so. For tp_finalize. */
 void tc_py_operation_finalize(PyObject *self);
 
-/* tp_dealloc of a type that keeps no spare objects: finalizer, the type's tp_clear, memory. */
-void tc_py_operation_dealloc(PyObject *self);
+/* The warning itself, with the stack that made the object if debug mode knows it; leaves a pending
+ * exception alone. */
+void tc_py_warn_never_awaited(PyObject *self, const char *name);
 
 /* The exception that the arguments of a throw() mean: a new reference, or NULL with TypeError. */
 PyObject *tc_py_thrown_exception(PyObject *const *args, Py_ssize_t nargs);
