@@ -9,6 +9,7 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Mapping,
 )
 from contextvars import Context
 from socket import socket
@@ -181,24 +182,71 @@ class ServerStatistics(structseq[int], tuple[int, ...]):
     def paused(self) -> bool: ...
 
 @final
-class EchoServer:
-    def __new__(
-        cls,
-        host: str = "127.0.0.1",
-        port: SupportsIndex = 0,
-        *,
-        workers: SupportsIndex | None = None,
-        max_connections: SupportsIndex | None = None,
-        idle_timeout: float | None = None,
-        drain_timeout: float | None = 30,
-        backlog: SupportsIndex | None = None,
-        reuse_port: bool = False,
-    ) -> Self: ...
+class HTTPServerStatistics(structseq[int], tuple[int, ...]):
+    __match_args__: Final = (
+        "accepted",
+        "connections",
+        "resting",
+        "bytes_in",
+        "bytes_out",
+        "requests",
+        "idle_closed",
+        "send_timeouts",
+        "resets",
+        "shed",
+        "accept_pauses",
+        "cancelled",
+        "errors",
+        "last_error",
+        "listening",
+        "paused",
+        "refused",
+        "header_timeouts",
+    )
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def resting(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def idle_closed(self) -> int: ...
+    @property
+    def send_timeouts(self) -> int: ...
+    @property
+    def resets(self) -> int: ...
+    @property
+    def shed(self) -> int: ...
+    @property
+    def accept_pauses(self) -> int: ...
+    @property
+    def cancelled(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def last_error(self) -> int: ...
+    @property
+    def listening(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def header_timeouts(self) -> int: ...
+
+@disjoint_base
+class _NativeServer:
     def start(self) -> None: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
     def wait(self, timeout: float | None = None) -> None: ...
-    def statistics(self) -> ServerStatistics: ...
+    def statistics(self) -> ServerStatistics | HTTPServerStatistics: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -223,6 +271,52 @@ class EchoServer:
     def listening(self) -> bool: ...
     @property
     def closed(self) -> bool: ...
+
+@final
+class EchoServer(_NativeServer):
+    def __new__(
+        cls,
+        host: str = "127.0.0.1",
+        port: SupportsIndex = 0,
+        *,
+        workers: SupportsIndex | None = None,
+        max_connections: SupportsIndex | None = None,
+        idle_timeout: float | None = None,
+        drain_timeout: float | None = 30,
+        backlog: SupportsIndex | None = None,
+        reuse_port: bool = False,
+    ) -> Self: ...
+    def statistics(self) -> ServerStatistics: ...
+
+_Body: TypeAlias = _Bytes | str | dict[str, Any] | list[Any] | None
+_Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+
+@final
+class HTTPServer(_NativeServer):
+    def __new__(
+        cls,
+        host: str = "127.0.0.1",
+        port: SupportsIndex = 0,
+        *,
+        workers: SupportsIndex | None = None,
+        max_connections: SupportsIndex | None = None,
+        keep_alive_timeout: float | None = 30,
+        header_timeout: float | None = 10,
+        max_header_size: SupportsIndex = 16384,
+        drain_timeout: float | None = 30,
+        backlog: SupportsIndex | None = None,
+        reuse_port: bool = False,
+    ) -> Self: ...
+    def respond(
+        self,
+        path: str,
+        body: _Body,
+        *,
+        status: SupportsIndex = 200,
+        content_type: str | bytes | None = ...,
+        headers: _Headers | None = None,
+    ) -> None: ...
+    def statistics(self) -> HTTPServerStatistics: ...
 
 # ---- channels ------------------------------------------------------------------------------------
 

@@ -103,6 +103,16 @@ static bool is_field_name(const char *name)
     }
 }
 
+bool tc_http_answer_may_have(const char *name, const char *value)
+{
+    return is_field_name(name) && is_field_value(value);
+}
+
+bool tc_http_answer_may_have_type(const char *content_type)
+{
+    return is_field_value(content_type);
+}
+
 /* ---- the head ----------------------------------------------------------------------------- */
 
 struct head {

@@ -11,6 +11,7 @@
 #ifndef TC_HTTP_RESPONSE_H
 #define TC_HTTP_RESPONSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,10 @@ struct tc_http_answer {
 
 /* "Not Found" for 404, "Unknown" for a status that is not known. */
 const char *tc_http_reason(int status);
+
+/* Whether a field or a content type may be in an answer (RS1, and see below). */
+bool tc_http_answer_may_have(const char *name, const char *value);
+bool tc_http_answer_may_have_type(const char *content_type);
 
 /* Make an answer. Owns: copies of everything, until fini
  * Returns 0, -EINVAL (status, a field that RS1 forbids or that the server writes itself, or a body

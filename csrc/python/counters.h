@@ -28,6 +28,10 @@ struct tc_py_counter {
     enum tc_py_counter_kind kind;
 };
 
+/* The entry of `name_`, read from `member` of a struct. */
+#define TC_PY_COUNTER_OF(type, member, name_, kind_, doc_) \
+    {.name = #name_, .doc = doc_, .offset = offsetof(type, member), .kind = TC_PY_COUNTER_##kind_}
+
 struct tc_py_counters {
     const char *type_name; /* "tinycoro.RuntimeStatistics"                                      */
     const char *doc;

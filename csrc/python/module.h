@@ -24,7 +24,10 @@ struct tc_py_state {
     PyObject *tinycoro_error; /* owned; TinycoroError                             */
     PyTypeObject *runtime_statistics_type; /* owned; a structseq                               */
     PyTypeObject *server_statistics_type; /* owned; a structseq                               */
+    PyTypeObject *native_server_type; /* owned; the base of the next two                */
     PyTypeObject *echo_server_type; /* owned                                            */
+    PyTypeObject *http_server_type; /* owned                                            */
+    PyTypeObject *http_statistics_type; /* owned; a structseq                           */
     PyTypeObject *relay_type;       /* owned                                            */
     struct tc_py_loop_state loop;   /* loops, tasks, futures                           */
     struct tc_py_sync_state sync;   /* locks, events, queues                           */

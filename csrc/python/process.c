@@ -85,15 +85,14 @@ static void runtime_stop_locked(void)
 
 /* ---- servers ---------------------------------------------------------------------------- */
 
-static int server_open_locked(const struct tc_protocol *protocol,
-                              const struct tc_server_options *options, struct tc_py_native *record)
+static int server_open_locked(const struct tc_server_options *options, struct tc_py_native *record)
 {
     int error;
 
     if (options->workers > tc_runtime_workers(process.runtime)) {
         return -ERANGE;
     }
-    error = tc_server_start(process.runtime, protocol, options, &record->server);
+    error = record->kind->start(record->subject, process.runtime, options, &record->server);
     if (error < 0) {
         return error;
     }
@@ -102,15 +101,19 @@ static int server_open_locked(const struct tc_protocol *protocol,
     return 0;
 }
 
-int tc_py_native_open(const struct tc_protocol *protocol, const struct tc_server_options *options,
-                      uint32_t workers, struct tc_py_native **out)
+int tc_py_native_open(const struct tc_py_native_kind *kind, void *subject,
+                      const struct tc_server_options *options, uint32_t workers,
+                      struct tc_py_native **out)
 {
     struct tc_py_native *record = tc_mem_zalloc(sizeof(*record));
     int error = 0;
 
     if (record == NULL) {
+        kind->free(subject, NULL);
         return -ENOMEM;
     }
+    record->kind = kind;
+    record->subject = subject;
     process_lock();
     if (tc_py_process_is_exiting()) {
         error = -ESHUTDOWN;
@@ -118,13 +121,14 @@ int tc_py_native_open(const struct tc_protocol *protocol, const struct tc_server
         error = runtime_start_locked(workers);
     }
     if (error == 0) {
-        error = server_open_locked(protocol, options, record);
+        error = server_open_locked(options, record);
         if (error < 0 && is_idle_locked()) {
             runtime_stop_locked();
         }
     }
     process_unlock();
     if (error < 0) {
+        kind->free(subject, NULL);
         tc_mem_free(record, sizeof(*record));
         return error;
     }
@@ -137,7 +141,7 @@ void tc_py_native_give_back(struct tc_py_native *record)
     process_lock();
     if (!tc_py_process_is_exiting()) {
         tc_list_remove(&record->link);
-        tc_server_free(record->server);
+        record->kind->free(record->subject, record->server);
         tc_mem_free(record, sizeof(*record));
         if (is_idle_locked()) {
             runtime_stop_locked();

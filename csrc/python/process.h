@@ -38,9 +38,21 @@
 
 enum { TC_PY_LABEL_BYTES = 96 };
 
+/* How servers of one kind begin and end; called detached. `subject` is what the kind needs beside the
+ * options, or NULL. */
+struct tc_py_native_kind {
+    /* Begin to serve. Returns 0 or -errno. */
+    int (*start)(void *subject, struct tc_runtime *runtime, const struct tc_server_options *options,
+                 struct tc_server **out);
+    /* Free a CLOSED server with its subject; or, `server` being NULL, a subject that was not started. */
+    void (*free)(void *subject, struct tc_server *server);
+};
+
 /* A native server that was started from Python. */
 struct tc_py_native {
     struct tc_list link;      /* in the process's list; under the process lock                  */
+    const struct tc_py_native_kind *kind; /* constant                                           */
+    void *subject;            /* owned, by way of the kind; constant                            */
     struct tc_server *server; /* owned; constant                                                */
     uint32_t references;      /* the Python object and its waiting threads; under that object's
                                * critical section                                               */
@@ -48,11 +60,11 @@ struct tc_py_native {
 };
 
 /* Start a server, and a runtime of `workers` workers if there is none.
- * Parks: never (blocks for the time of a thread start)   Threads: detached   Owns: *out is the
- * caller's until tc_py_native_give_back
+ * Parks: never (blocks for the time of a thread start)   Threads: detached   Owns: takes `subject`, on
+ * failure too; *out is the caller's until tc_py_native_give_back
  * Returns 0; -ERANGE: options->workers is more than the runtime has; -ESHUTDOWN at exit; the error
  * of the runtime or of tc_server_start. */
-TC_NODISCARD int tc_py_native_open(const struct tc_protocol *protocol,
+TC_NODISCARD int tc_py_native_open(const struct tc_py_native_kind *kind, void *subject,
                                    const struct tc_server_options *options, uint32_t workers,
                                    struct tc_py_native **out);
 

@@ -54,6 +54,9 @@ void tc_py_server_release(struct tc_py_server *self, struct tc_py_native *record
     Py_BEGIN_CRITICAL_SECTION(self);
     if (is_closed && self->native == record) {
         tc_server_statistics(record->server, &self->last);
+        if (self->kind->keep_last != NULL) {
+            self->kind->keep_last(self, record);
+        }
         self->native = NULL;
         record->references--;
     }
@@ -167,35 +170,40 @@ static int parse_numbers(struct tc_server_options *options, PyObject *b_port, Py
     return 0;
 }
 
-int tc_py_server_parse(PyObject *args, PyObject *kwargs, struct tc_server_options *options,
-                       struct tc_addr *wanted, PyObject **host)
+/* Returns 0, or -1 with an exception set. */
+static int parse(const struct tc_py_server_args *b_args, struct tc_py_server *self)
 {
-    static char *names[] = {
-        "host",    "port",       "workers", "max_connections", "idle_timeout", "drain_timeout",
-        "backlog", "reuse_port", NULL};
-    PyObject *b_host = NULL, *b_port = NULL, *b_workers = NULL, *b_max_connections = NULL;
-    PyObject *b_idle = NULL, *b_drain = NULL, *b_backlog = NULL, *b_reuse = NULL;
-    int reuse_port = 0;
+    struct tc_server_options *options = &self->options;
+    int reuse_port = b_args->reuse_port == NULL ? 0 : PyObject_IsTrue(b_args->reuse_port);
 
     options->host = "127.0.0.1";
-    options->idle_timeout_ns = TC_NEVER;
     options->drain_timeout_ns = DRAIN_DEFAULT_NS;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOOO:EchoServer", names, &b_host, &b_port,
-                                     &b_workers, &b_max_connections, &b_idle, &b_drain, &b_backlog,
-                                     &b_reuse) ||
-        (b_host != NULL && (options->host = parse_host(b_host)) == NULL) ||
-        parse_numbers(options, b_port, b_workers, b_max_connections, b_backlog) < 0 ||
-        tc_py_seconds(b_idle, "idle_timeout", true, &options->idle_timeout_ns) < 0 ||
-        tc_py_seconds(b_drain, "drain_timeout", false, &options->drain_timeout_ns) < 0) {
+    if (reuse_port < 0 ||
+        (b_args->host != NULL && (options->host = parse_host(b_args->host)) == NULL) ||
+        parse_numbers(options, b_args->port, b_args->workers, b_args->max_connections,
+                      b_args->backlog) < 0 ||
+        tc_py_seconds(b_args->drain_timeout, "drain_timeout", false, &options->drain_timeout_ns) <
+            0) {
         return -1;
     }
-    if (b_reuse != NULL) {
-        reuse_port = PyObject_IsTrue(b_reuse);
-        if (reuse_port < 0) {
-            return -1;
-        }
-    }
     options->reuse_port = reuse_port > 0;
-    *host = Py_XNewRef(b_host); /* keeps options->host alive */
-    return tc_addr_parse(options->host, options->port, wanted);
+    self->host = Py_XNewRef(b_args->host); /* keeps options->host alive */
+    return tc_addr_parse(options->host, options->port, &self->wanted);
+}
+
+struct tc_py_server *tc_py_server_new(PyTypeObject *type, const struct tc_py_server_kind *kind,
+                                      const struct tc_py_server_args *b_args)
+{
+    struct tc_py_server *self = tc_py_server_of(type->tp_alloc(type, 0));
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->kind = kind;
+    self->generation = tc_py_process_generation();
+    if (parse(b_args, self) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
 }

@@ -35,10 +35,21 @@ enum { TC_PY_ENDPOINT_BYTES = 72 }; /* "[address%scope]:port" with its NUL      
 /* For a server that was dropped, or whose `with` block was interrupted a second time. */
 #define TC_PY_ABORT_NS (1 * TC_NS_PER_SEC)
 
+struct tc_py_server;
+
+/* What a type of servers adds. */
+struct tc_py_server_kind {
+    struct tc_py_native_kind native;
+    /* The subject of a run that begins; attached. Returns NULL with an exception set. NULL: none. */
+    void *(*prepare)(struct tc_py_server *self);
+    /* Keep what should be known of a run that ended; in the object's critical section. May be NULL. */
+    void (*keep_last)(struct tc_py_server *self, struct tc_py_native *record);
+};
+
 struct tc_py_server {
     PyObject ob_base;                   /* what PyObject_HEAD stands for                        */
     PyObject *weakrefs;                 /* CPython's                                            */
-    const struct tc_protocol *protocol; /* constant                                             */
+    const struct tc_py_server_kind *kind; /* constant                                           */
     PyObject *host;                     /* owned str, constant; options.host points into it     */
     struct tc_server_options options;   /* constant                                             */
     struct tc_addr wanted;              /* constant; the host and port of the options           */
@@ -84,14 +95,54 @@ void tc_py_server_look(struct tc_py_server *self, struct tc_server_statistics *o
 /* "127.0.0.1:8000": where it listens, or listened last, or would listen. */
 void tc_py_server_endpoint(struct tc_py_server *self, char *text, size_t size);
 
-/* Read what every server type takes. *host receives the owned object that options->host points into,
- * NULL if it is the default. */
-TC_NODISCARD int tc_py_server_parse(PyObject *args, PyObject *kwargs,
-                                    struct tc_server_options *options, struct tc_addr *wanted,
-                                    PyObject **host);
+/* Arguments that every server type takes; borrowed, NULL: not given. */
+struct tc_py_server_args {
+    PyObject *host;
+    PyObject *port;
+    PyObject *workers;
+    PyObject *max_connections;
+    PyObject *drain_timeout;
+    PyObject *backlog;
+    PyObject *reuse_port;
+};
+
+/* Allocate an object of `type`. Returns NULL with an exception set. */
+TC_NODISCARD struct tc_py_server *tc_py_server_new(PyTypeObject *type,
+                                                   const struct tc_py_server_kind *kind,
+                                                   const struct tc_py_server_args *b_args);
+
+/* The slots of a server type, for types that add to them (servers.c). */
+int tc_py_server_traverse(PyObject *object, visitproc visit, void *arg);
+int tc_py_server_clear(PyObject *object);
+void tc_py_server_dealloc(PyObject *object);
+
+/* Create the type EchoServer (echo_server.c) and HTTPServer (http_server.c). */
+TC_NODISCARD int tc_py_add_echo_server(PyObject *module);
+TC_NODISCARD int tc_py_add_http_server(PyObject *module);
 
 /* Raise what went wrong on the workers during the last run. Returns 0, or -1 with OSError set. */
 TC_NODISCARD int tc_py_server_raise_failure(struct tc_py_server *self);
+
+/* ---- statistics --------------------------------------------------------------------------- */
+
+/* field, kind, what it is; the one that each type counts in its own way is given as `requests` */
+#define TC_PY_SERVER_COUNTERS(X, requests) \
+    X(accepted, U64, "connections accepted") \
+    X(connections, U64, "connections open now") \
+    X(resting, U64, "of these, waiting for input and holding no stack") \
+    X(bytes_in, U64, "bytes received") \
+    X(bytes_out, U64, "bytes sent") \
+    requests X(idle_closed, U64, "connections closed by the idle or keep-alive timeout") \
+        X(send_timeouts, U64, "connections closed because the peer took nothing") \
+            X(resets, U64, "connections ended by an error of the peer") \
+                X(shed, U64, "connections refused at a limit of descriptors or memory") \
+                    X(accept_pauses, U64, "times accepting stopped at a limit") \
+                        X(cancelled, U64, "connections ended by the drain deadline or abort()") \
+                            X(errors, U64, "failures on our side") \
+                                X(last_error, ERRNO, "errno of the latest of these, 0 if none") \
+                                    X(listening, BOOL, "whether clients can connect") \
+                                        X(paused, BOOL, \
+                                          "whether accepting has stopped at a limit")
 
 /* ---- awaitables (server_wait.c) ----------------------------------------------------------- */
 

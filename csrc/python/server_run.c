@@ -104,20 +104,23 @@ PyObject *tc_py_server_start(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct tc_py_server *self = tc_py_server_of(object);
     struct tc_py_native *record = NULL;
+    const struct tc_py_server_kind *kind = self->kind;
     PyThreadState *thread;
     PyObject *address;
+    void *subject = NULL;
     uint32_t workers = 0;
     int error;
 
     if (server_begin_start(self) < 0) {
         return NULL;
     }
-    if (tc_py_workers_wanted(&workers) < 0) {
+    if (tc_py_workers_wanted(&workers) < 0 ||
+        (kind->prepare != NULL && (subject = kind->prepare(self)) == NULL)) {
         server_end_start(self, NULL, NULL);
         return NULL;
     }
     thread = tc_gil_release();
-    error = tc_py_native_open(self->protocol, &self->options, workers, &record);
+    error = tc_py_native_open(&kind->native, subject, &self->options, workers, &record);
     if (error == -ERANGE) {
         uint32_t running = tc_py_process_workers();
 

@@ -1,4 +1,4 @@
-/* The types of native servers: what Python sees of struct tc_py_server. */
+/* The base of the types of native servers: what Python sees of struct tc_py_server. */
 #include "python/counters.h"
 #include "python/debug.h"
 #include "python/gil.h"
@@ -6,34 +6,14 @@
 #include "python/server.h"
 
 #include "base/clock.h"
-#include "net/echo.h"
 
 /* ---- statistics ------------------------------------------------------------------------- */
 
-#define COUNTER(field, kind_, doc_) \
-    {.name = #field, \
-     .doc = doc_, \
-     .offset = offsetof(struct tc_server_statistics, field), \
-     .kind = TC_PY_COUNTER_##kind_}
+#define COUNTER(field, kind, doc) \
+    TC_PY_COUNTER_OF(struct tc_server_statistics, field, field, kind, doc),
 
 static const struct tc_py_counter server_fields[] = {
-    COUNTER(accepted, U64, "connections accepted"),
-    COUNTER(connections, U64, "connections open now"),
-    COUNTER(resting, U64, "of these, waiting for input and holding no stack"),
-    COUNTER(bytes_in, U64, "bytes received"),
-    COUNTER(bytes_out, U64, "bytes sent"),
-    COUNTER(requests, U64, "times a connection was served"),
-    COUNTER(idle_closed, U64, "connections closed by idle_timeout"),
-    COUNTER(send_timeouts, U64, "connections closed because the peer took nothing"),
-    COUNTER(resets, U64, "connections ended by an error of the peer"),
-    COUNTER(shed, U64, "connections refused at a limit of descriptors or memory"),
-    COUNTER(accept_pauses, U64, "times accepting stopped at a limit"),
-    COUNTER(cancelled, U64, "connections ended by the drain deadline or abort()"),
-    COUNTER(errors, U64, "failures on our side"),
-    COUNTER(last_error, ERRNO, "errno of the latest of these, 0 if none"),
-    COUNTER(listening, BOOL, "whether clients can connect"),
-    COUNTER(paused, BOOL, "whether accepting has stopped at a limit"),
-};
+    TC_PY_SERVER_COUNTERS(COUNTER, COUNTER(requests, U64, "times a connection was served"))};
 
 static const struct tc_py_counters server_counters = {
     .type_name = "tinycoro.ServerStatistics",
@@ -136,7 +116,7 @@ static PyObject *server_repr(PyObject *object)
 
 /* ---- the collector ---------------------------------------------------------------------- */
 
-static int server_traverse(PyObject *object, visitproc visit, void *arg)
+int tc_py_server_traverse(PyObject *object, visitproc visit, void *arg)
 {
     struct tc_py_server *self = tc_py_server_of(object);
 
@@ -146,7 +126,7 @@ static int server_traverse(PyObject *object, visitproc visit, void *arg)
     return 0;
 }
 
-static int server_clear(PyObject *object)
+int tc_py_server_clear(PyObject *object)
 {
     struct tc_py_server *self = tc_py_server_of(object);
 
@@ -190,7 +170,7 @@ static void server_finalize(PyObject *object)
     PyErr_SetRaisedException(error);
 }
 
-static void server_dealloc(PyObject *object)
+void tc_py_server_dealloc(PyObject *object)
 {
     struct tc_py_server *self = tc_py_server_of(object);
     PyTypeObject *type = Py_TYPE(object);
@@ -202,7 +182,7 @@ static void server_dealloc(PyObject *object)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(object);
     }
-    (void)server_clear(object); /* cannot fail */
+    (void)tc_py_server_clear(object); /* cannot fail */
     tc_py_debug_forget_quietly(object);
     Py_CLEAR(self->host);
     type->tp_free(object);
@@ -278,44 +258,7 @@ PyDoc_STRVAR(aexit_doc,
              "--\n\n"
              "Close the server and wait for it. Cancelling that ends the drain at once.");
 
-PyDoc_STRVAR(
-    echo_server_doc,
-    "EchoServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None,\n"
-    "           idle_timeout=None, drain_timeout=30, backlog=None, reuse_port=False)\n"
-    "--\n\n"
-    "A TCP server that sends back what it receives, served by native threads.\n\n"
-    "host is a numeric address or 'localhost'; port 0 takes any free port (see address).\n"
-    "workers says to how many of the runtime's workers connections are dealt (None: all).\n"
-    "max_connections limits this server (None: as many as leave all servers of the process\n"
-    "together within 0.8 of the descriptor limit). idle_timeout closes a connection so many seconds after\n"
-    "its last byte in or out; drain_timeout is what connections that are being served get after\n"
-    "close(); both are seconds, None means no limit. backlog is the length of the kernel's\n"
-    "queue (None: 4096 or the system's limit). reuse_port lets several processes listen on one\n"
-    "port.\n\n"
-    "with EchoServer() as server: starts it, and closes and waits at the end; in a task, async\n"
-    "with, serve_forever() and wait_closed() do. A server that is\n"
-    "dropped while it runs is ended with a ResourceWarning.\n"
-    "Thread-safety: every method from any thread. After fork() the child must make its own.\n"
-    "Raises: TypeError and ValueError, naming the parameter and its limits.");
-
-/* ---- types ------------------------------------------------------------------------------ */
-
-static PyObject *echo_server_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    PyObject *object = type->tp_alloc(type, 0);
-    struct tc_py_server *self = tc_py_server_of(object);
-
-    if (object == NULL) {
-        return NULL;
-    }
-    self->protocol = &tc_echo_protocol;
-    self->generation = tc_py_process_generation();
-    if (tc_py_server_parse(args, kwargs, &self->options, &self->wanted, &self->host) < 0) {
-        Py_DECREF(object);
-        return NULL;
-    }
-    return object;
-}
+/* ---- the type --------------------------------------------------------------------------- */
 
 static PyMethodDef server_methods[] = {
     {"start", tc_py_server_start, METH_NOARGS, start_doc},
@@ -348,25 +291,22 @@ static PyMemberDef server_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static PyType_Slot echo_server_slots[] = {
-    {Py_tp_doc, (void *)echo_server_doc},
-    {Py_tp_new, echo_server_new},
-    {Py_tp_repr, server_repr},
-    {Py_tp_methods, server_methods},
-    {Py_tp_getset, server_getset},
-    {Py_tp_members, server_members},
-    {Py_tp_traverse, server_traverse},
-    {Py_tp_clear, server_clear},
-    {Py_tp_finalize, server_finalize},
-    {Py_tp_dealloc, server_dealloc},
-    {0, NULL},
+PyDoc_STRVAR(server_doc, "What the native servers have in common.");
+
+static PyType_Slot server_slots[] = {
+    {Py_tp_doc, (void *)server_doc},       {Py_tp_repr, server_repr},
+    {Py_tp_methods, server_methods},       {Py_tp_getset, server_getset},
+    {Py_tp_members, server_members},       {Py_tp_traverse, tc_py_server_traverse},
+    {Py_tp_clear, tc_py_server_clear},     {Py_tp_finalize, server_finalize},
+    {Py_tp_dealloc, tc_py_server_dealloc}, {0, NULL},
 };
 
-static PyType_Spec echo_server_spec = {
-    .name = "tinycoro.EchoServer",
+static PyType_Spec server_spec = {
+    .name = "tinycoro._NativeServer",
     .basicsize = sizeof(struct tc_py_server),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = echo_server_slots,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = server_slots,
 };
 
 int tc_py_add_servers(PyObject *module)
@@ -379,10 +319,11 @@ int tc_py_add_servers(PyObject *module)
                               (PyObject *)state->server_statistics_type) < 0) {
         return -1;
     }
-    state->echo_server_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &echo_server_spec, NULL);
-    if (state->echo_server_type == NULL) {
+    state->native_server_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &server_spec, NULL);
+    if (state->native_server_type == NULL ||
+        PyModule_AddType(module, state->native_server_type) < 0) {
         return -1;
     }
-    return PyModule_AddType(module, state->echo_server_type);
+    return tc_py_add_echo_server(module) < 0 ? -1 : tc_py_add_http_server(module);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import resource
@@ -34,10 +35,12 @@ def _run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Compl
 
 
 @contextmanager
-def _echo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
-    """A running `tinycoro echo`, and where it listens."""
+def _serving(
+    command: str, *arguments: str, scheme: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
+    """A running command, and where it listens."""
     process = subprocess.Popen(
-        _command("echo", "--port", "0", *arguments),
+        _command(command, "--port", "0", *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,13 +48,19 @@ def _echo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], tuple[str, i
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        match = re.fullmatch(r"tinycoro echo listening on (\S+):(\d+)\n", line)
+        match = re.fullmatch(rf"tinycoro {command} listening on {scheme}(\S+):(\d+)\n", line)
         assert match, (line, process.stderr and process.stderr.read())
         yield process, (match[1], int(match[2]))
     finally:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@contextmanager
+def _echo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
+    with _serving("echo", *arguments) as running:
+        yield running
 
 
 def _finish(process: subprocess.Popen[str]) -> str:
@@ -157,6 +166,19 @@ def test_echo_raises_the_descriptor_limit() -> None:
             assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_http_answers_and_drains() -> None:
+    options = ("--limit-concurrency", "5", "--timeout-keep-alive", "60", "--backlog", "16")
+    with _serving("http", *options, scheme="http://") as (process, address):
+        for path, text in (("/", b"<h1>tinycoro"), ("/hello", b"Hello, world!")):
+            client = http.client.HTTPConnection(*address, timeout=PATIENCE)
+            client.request("GET", path)
+            assert text in client.getresponse().read()
+            client.close()
+        process.send_signal(signal.SIGTERM)
+        assert re.fullmatch(r"2 requests on 2 connections in .* 0 errors\n", _finish(process))
+        assert process.returncode == 0
 
 
 def test_version_describes_the_build() -> None:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from . import echo, version
+from . import echo, http, version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="store_true", help="say what is installed, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     echo.add(commands)
+    http.add(commands)
     options = parser.parse_args(arguments)
     if options.version:
         return version.run()

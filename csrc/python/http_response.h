@@ -1,0 +1,29 @@
+/* python/http_response.h — what a route answers, read from Python values and checked.
+ *
+ * A body is bytes-like, a str (sent as UTF-8), a dict or list (sent as JSON) or None. What it is also
+ * says the content type, unless that is given. Fields come as a mapping or as pairs.
+ *
+ * who may call what: attached threads. Functions return 0 or a new reference, and -1 or NULL with
+ * TypeError or ValueError set, which names the parameter.
+ */
+#ifndef TC_PYTHON_HTTP_RESPONSE_H
+#define TC_PYTHON_HTTP_RESPONSE_H
+
+#include "python/compat.h"
+
+#include "base/defs.h"
+
+#define TC_PY_TYPE_TEXT "text/plain; charset=utf-8"
+#define TC_PY_TYPE_JSON "application/json"
+#define TC_PY_TYPE_BYTES "application/octet-stream"
+
+/* Encode a body. Returns bytes; *type receives the content type that goes with it, NULL for None. */
+TC_NODISCARD PyObject *tc_py_http_body(PyObject *b_body, const char **type);
+
+/* An answer that is complete before it is asked for: (status, type, fields, body) where type is bytes
+ * or None, fields a tuple of (name, value), both bytes, and body bytes. Arguments that are NULL were
+ * not given; a content type of None means: none. */
+TC_NODISCARD PyObject *tc_py_http_answer(PyObject *b_body, PyObject *b_status,
+                                         PyObject *b_content_type, PyObject *b_headers);
+
+#endif

@@ -1,0 +1,458 @@
+/* The type HTTPServer. */
+#include "python/http_server.h"
+
+#include "python/args.h"
+#include "python/counters.h"
+#include "python/errors.h"
+#include "python/http_response.h"
+#include "python/module.h"
+
+#include "base/mem.h"
+#include "http/path.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- routes ----------------------------------------------------------------------------- */
+
+/* Point to the fields of an answer. Returns an array from PyMem_Malloc, or NULL with MemoryError. */
+static struct tc_http_answer_field *field_array(PyObject *b_fields)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(b_fields);
+    struct tc_http_answer_field *fields = PyMem_Malloc((size_t)(count + 1) * sizeof(*fields));
+
+    if (fields == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *b_field = PyTuple_GET_ITEM(b_fields, i);
+
+        fields[i].name = PyBytes_AS_STRING(PyTuple_GET_ITEM(b_field, 0));
+        fields[i].value = PyBytes_AS_STRING(PyTuple_GET_ITEM(b_field, 1));
+    }
+    return fields;
+}
+
+static int route_error(int error, PyObject *b_path)
+{
+    switch (error) {
+    case -EEXIST:
+        PyErr_Format(PyExc_ValueError, "path=%R has a route already", b_path);
+        break;
+    case -ENOSPC:
+        PyErr_Format(PyExc_ValueError, "path=%R: there are %d routes, the most there may be",
+                     b_path, TC_HTTP_ROUTES_MAX);
+        break;
+    case -E2BIG:
+        PyErr_Format(PyExc_ValueError, "path=%R: the headers are longer than %d bytes", b_path,
+                     TC_HTTP_ANSWER_HEAD_BYTES);
+        break;
+    default:
+        (void)tc_py_error_os(error, "cannot add a route", PyUnicode_AsUTF8(b_path));
+        break;
+    }
+    return -1;
+}
+
+/* Give `native` a route, an item of `routes`. */
+static int add_route(struct tc_http_server *native, PyObject *b_route)
+{
+    PyObject *b_path = PyTuple_GET_ITEM(b_route, 0);
+    PyObject *b_answer = PyTuple_GET_ITEM(b_route, 1);
+    PyObject *b_type = PyTuple_GET_ITEM(b_answer, 1);
+    PyObject *b_fields = PyTuple_GET_ITEM(b_answer, 2);
+    PyObject *b_body = PyTuple_GET_ITEM(b_answer, 3);
+    struct tc_http_answer_field *fields = field_array(b_fields);
+    int error;
+
+    if (fields == NULL) {
+        return -1;
+    }
+    error = tc_http_server_respond(native, PyUnicode_AsUTF8(b_path),
+                                   &(struct tc_http_response){
+                                       .status = (int)PyLong_AsLong(PyTuple_GET_ITEM(b_answer, 0)),
+                                       .content_type =
+                                           b_type == Py_None ? NULL : PyBytes_AS_STRING(b_type),
+                                       .fields = fields,
+                                       .field_count = (size_t)PyTuple_GET_SIZE(b_fields),
+                                       .body = PyBytes_AS_STRING(b_body),
+                                       .body_len = (size_t)PyBytes_GET_SIZE(b_body),
+                                   });
+    PyMem_Free(fields);
+    return error < 0 ? route_error(error, b_path) : 0;
+}
+
+/* Make a native server of the routes there are. */
+static struct tc_http_server *make_native(struct tc_py_http_server *self)
+{
+    struct tc_http_options options = self->http;
+    struct tc_http_server *native = NULL;
+    int error;
+
+    options.net = self->server.options;
+    error = tc_http_server_new(&options, &native);
+    if (error < 0) {
+        (void)tc_py_error_os(error, "cannot make a server", "HTTPServer");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->routes); i++) {
+        if (add_route(native, PyList_GET_ITEM(self->routes, i)) < 0) {
+            tc_http_server_free(native);
+            return NULL;
+        }
+    }
+    return native;
+}
+
+/* The path of a route. Returns a new reference to `b_path`. */
+static PyObject *check_path(PyObject *b_path)
+{
+    Py_ssize_t size = 0;
+    const char *path;
+    char *decoded;
+    bool is_path;
+
+    if (!PyUnicode_Check(b_path)) {
+        return PyErr_Format(PyExc_TypeError, "path must be a str, not %.100s",
+                            Py_TYPE(b_path)->tp_name);
+    }
+    path = PyUnicode_AsUTF8AndSize(b_path, &size);
+    decoded = path == NULL ? NULL : PyMem_Malloc((size_t)size + 1);
+    if (decoded == NULL) {
+        return path == NULL ? NULL : PyErr_NoMemory();
+    }
+    is_path = size != 0 && path[0] == '/' && strlen(path) == (size_t)size &&
+              tc_http_path_decode(path, (size_t)size, decoded, (size_t)size) > 0;
+    PyMem_Free(decoded);
+    if (!is_path) {
+        return PyErr_Format(PyExc_ValueError,
+                            "path=%R: it must begin with '/', and be one that a request can have",
+                            b_path);
+    }
+    return Py_NewRef(b_path);
+}
+
+/* HS2. Returns 0, or -1 with RuntimeError set. */
+static int check_idle(struct tc_py_server *self)
+{
+    if (tc_py_server_check(self) < 0) {
+        return -1;
+    }
+    if (self->is_starting || tc_py_server_is_running(self)) {
+        PyErr_Format(PyExc_RuntimeError, "%R: its routes are fixed while it runs", self);
+        return -1;
+    }
+    return 0;
+}
+
+/* Add a route to the list, and to the model, which checks it. */
+static int keep_route(struct tc_py_http_server *self, PyObject *b_route)
+{
+    if (self->model == NULL && (self->model = make_native(self)) == NULL) {
+        return -1;
+    }
+    if (add_route(self->model, b_route) < 0) {
+        return -1;
+    }
+    if (PyList_Append(self->routes, b_route) < 0) {
+        tc_http_server_free(self->model);
+        self->model = NULL; /* HS1 */
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(
+    respond_doc,
+    "respond($self, /, path, body, *, status=200, content_type=<by body>, headers=None)\n"
+    "--\n\n"
+    "Answer GET and HEAD of path always in the same way, without Python.\n\n"
+    "body is bytes-like, a str (sent as UTF-8, text/plain), a dict or list (sent as JSON) or\n"
+    "None; it is copied. content_type replaces the type that goes with it, None leaves the\n"
+    "field out. headers, a mapping or pairs, are further fields. '/a b', '/a%20b' and\n"
+    "'/x/../a%20b' are the same path. Other methods are answered with 405, or 204 for OPTIONS.\n"
+    "Blocks: never. Thread-safety: any thread.\n"
+    "Raises: RuntimeError while the server runs; TypeError and ValueError, naming the parameter.");
+
+static PyObject *http_respond(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames)
+{
+    static const char *const names[] = {"path", "body", "status", "content_type", "headers", NULL};
+    static const struct tc_py_params params = {"respond", names, 2};
+    struct tc_py_http_server *self = tc_py_http_server_of(object);
+    PyObject *b_values[TC_ARRAY_LEN(names)];
+    PyObject *path = NULL;
+    PyObject *answer;
+    PyObject *route;
+    int result;
+
+    if (tc_py_bind(&params, args, nargs, kwnames, b_values) < 0 || check_idle(&self->server) < 0) {
+        return NULL;
+    }
+    if (b_values[0] == NULL || b_values[1] == NULL) {
+        return PyErr_Format(PyExc_TypeError, "respond() needs a path and a body");
+    }
+    answer = tc_py_http_answer(b_values[1], b_values[2], b_values[3], b_values[4]);
+    path = answer == NULL ? NULL : check_path(b_values[0]);
+    route = path == NULL ? NULL : PyTuple_Pack(2, path, answer);
+    Py_XDECREF(answer);
+    Py_XDECREF(path);
+    if (route == NULL) {
+        return NULL;
+    }
+    Py_BEGIN_CRITICAL_SECTION(self);
+    result = keep_route(self, route);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(route);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* ---- runs ------------------------------------------------------------------------------- */
+
+static void *http_prepare(struct tc_py_server *server)
+{
+    struct tc_py_http_server *self = tc_py_http_server_of((PyObject *)server);
+    struct tc_http_server *native;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    native = self->model != NULL ? self->model : make_native(self);
+    self->model = NULL; /* HS1 */
+    Py_END_CRITICAL_SECTION();
+    return native;
+}
+
+static int http_start(void *subject, struct tc_runtime *runtime,
+                      const struct tc_server_options *options, struct tc_server **out)
+{
+    int error = tc_http_server_start(subject, runtime);
+
+    (void)options; /* it has them */
+    if (error == 0) {
+        *out = tc_http_server_net(subject);
+    }
+    return error;
+}
+
+static void http_free(void *subject, struct tc_server *server)
+{
+    (void)server; /* the subject's */
+    if (subject != NULL) {
+        tc_http_server_free(subject);
+    }
+}
+
+static void http_keep_last(struct tc_py_server *server, struct tc_py_native *record)
+{
+    struct tc_py_http_server *self = tc_py_http_server_of((PyObject *)server);
+
+    tc_http_server_statistics(record->subject, &self->last_http);
+}
+
+static const struct tc_py_server_kind http_kind = {
+    .native = {.start = http_start, .free = http_free},
+    .prepare = http_prepare,
+    .keep_last = http_keep_last,
+};
+
+/* ---- statistics ------------------------------------------------------------------------- */
+
+struct http_look {
+    struct tc_server_statistics net;
+    struct tc_http_statistics http;
+};
+
+#define NET(field, kind, doc) TC_PY_COUNTER_OF(struct http_look, net.field, field, kind, doc),
+#define HTTP(field, kind, doc) TC_PY_COUNTER_OF(struct http_look, http.field, field, kind, doc),
+
+static const struct tc_py_counter http_fields[] = {
+    TC_PY_SERVER_COUNTERS(NET, HTTP(requests, U64, "requests answered, refused ones too"))
+        HTTP(refused, U64, "of these, messages that broke a rule")
+            HTTP(header_timeouts, U64, "of these, heads that came too slowly")};
+
+static const struct tc_py_counters http_counters = {
+    .type_name = "tinycoro.HTTPServerStatistics",
+    .doc = "What an HTTP server has done since it was started.",
+    .fields = http_fields,
+    .count = (int)TC_ARRAY_LEN(http_fields),
+};
+
+PyDoc_STRVAR(statistics_doc,
+             "statistics($self, /)\n"
+             "--\n\n"
+             "Return what the server has done, as a frozen HTTPServerStatistics: of the run that\n"
+             "is on, or of the last one.\n\n"
+             "Blocks: never. Thread-safety: any thread.");
+
+static PyObject *http_statistics(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_http_server *self = tc_py_http_server_of(object);
+    struct tc_py_state *state = (struct tc_py_state *)PyType_GetModuleState(Py_TYPE(self));
+    struct tc_py_native *record;
+    struct http_look look;
+
+    if (state == NULL || tc_py_server_check(&self->server) < 0) {
+        return NULL;
+    }
+    record = tc_py_server_hold(&self->server);
+    if (record == NULL) {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        look.net = self->server.last;
+        look.http = self->last_http;
+        Py_END_CRITICAL_SECTION();
+        look.net.listening = false;
+    } else {
+        tc_server_statistics(record->server, &look.net);
+        tc_http_server_statistics(record->subject, &look.http);
+        tc_py_server_release(&self->server, record, false);
+    }
+    return tc_py_counters_record(&http_counters, state->http_statistics_type, &look);
+}
+
+/* ---- making ----------------------------------------------------------------------------- */
+
+static int parse_limits(struct tc_py_http_server *self, PyObject *b_keep_alive,
+                        PyObject *b_header_timeout, PyObject *b_max_header_size)
+{
+    int64_t head_bytes = TC_HTTP_HEAD_BYTES;
+
+    self->http.header_timeout_ns = 0; /* the default of http/server.h; so too below */
+    if (tc_py_seconds(b_keep_alive, "keep_alive_timeout", true,
+                      &self->server.options.idle_timeout_ns) < 0 ||
+        tc_py_seconds(b_header_timeout, "header_timeout", true, &self->http.header_timeout_ns) <
+            0 ||
+        tc_py_integer(b_max_header_size, "max_header_size", false, 256,
+                      TC_HTTP_SERVER_HEAD_BYTES_MAX, &head_bytes) < 0) {
+        return -1;
+    }
+    self->http.limits.head_bytes = (uint32_t)head_bytes;
+    if (head_bytes < TC_HTTP_LINE_BYTES) {
+        self->http.limits.line_bytes = (uint32_t)head_bytes;
+    }
+    return 0;
+}
+
+static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"host",
+                            "port",
+                            "workers",
+                            "max_connections",
+                            "keep_alive_timeout",
+                            "header_timeout",
+                            "max_header_size",
+                            "drain_timeout",
+                            "backlog",
+                            "reuse_port",
+                            NULL};
+    struct tc_py_server_args b_args = {NULL};
+    struct tc_py_http_server *self;
+    PyObject *b_keep_alive = NULL, *b_header_timeout = NULL, *b_max_header_size = NULL;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOOOOO:HTTPServer", names, &b_args.host,
+                                     &b_args.port, &b_args.workers, &b_args.max_connections,
+                                     &b_keep_alive, &b_header_timeout, &b_max_header_size,
+                                     &b_args.drain_timeout, &b_args.backlog, &b_args.reuse_port)) {
+        return NULL;
+    }
+    self = (struct tc_py_http_server *)tc_py_server_new(type, &http_kind, &b_args);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->routes = PyList_New(0);
+    if (self->routes == NULL ||
+        parse_limits(self, b_keep_alive, b_header_timeout, b_max_header_size) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+/* ---- the collector ---------------------------------------------------------------------- */
+
+static int http_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(tc_py_http_server_of(object)->routes);
+    return tc_py_server_traverse(object, visit, arg);
+}
+
+static void http_dealloc(PyObject *object)
+{
+    struct tc_py_http_server *self = tc_py_http_server_of(object);
+
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return; /* somebody took a new reference, for instance from the warning */
+    }
+    if (self->model != NULL) {
+        tc_http_server_free(self->model);
+        self->model = NULL;
+    }
+    PyObject_GC_UnTrack(object);
+    Py_CLEAR(self->routes);
+    tc_py_server_dealloc(object);
+}
+
+/* ---- the type --------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(
+    http_server_doc,
+    "HTTPServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None,\n"
+    "           keep_alive_timeout=30, header_timeout=10, max_header_size=16384,\n"
+    "           drain_timeout=30, backlog=None, reuse_port=False)\n"
+    "--\n\n"
+    "An HTTP/1.1 server, served by native threads.\n\n"
+    "Routes are added before it starts; see respond(). A path without one is answered with 404.\n"
+    "host is a numeric address or 'localhost'; port 0 takes any free port (see address).\n"
+    "workers says to how many of the runtime's workers connections are dealt (None: all).\n"
+    "max_connections limits this server (None: as many as leave all servers of the process\n"
+    "together within 0.8 of the descriptor limit). keep_alive_timeout closes a connection so many\n"
+    "seconds after its last byte in or out; header_timeout is what a client has for the head of a\n"
+    "request, from its first byte on (then 408); both are seconds, None means no limit.\n"
+    "max_header_size is in bytes, 256 to 65536: a longer head is answered with 431, a request line\n"
+    "above 8 KiB with 414. drain_timeout is what connections that are being served get after\n"
+    "close(), in seconds. backlog is the length of the kernel's queue (None: 4096 or the system's\n"
+    "limit). reuse_port lets several processes listen on one port.\n\n"
+    "with HTTPServer() as server: starts it, and closes and waits at the end; in a task, async\n"
+    "with, serve_forever() and wait_closed() do. A server that is\n"
+    "dropped while it runs is ended with a ResourceWarning.\n"
+    "Thread-safety: every method from any thread. After fork() the child must make its own.\n"
+    "Raises: TypeError and ValueError, naming the parameter and its limits.");
+
+static PyMethodDef http_methods[] = {
+    {"respond", TC_PY_KEYWORD_FUNCTION(http_respond), METH_FASTCALL | METH_KEYWORDS, respond_doc},
+    {"statistics", http_statistics, METH_NOARGS, statistics_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot http_server_slots[] = {
+    {Py_tp_doc, (void *)http_server_doc},
+    {Py_tp_new, http_server_new},
+    {Py_tp_methods, http_methods},
+    {Py_tp_traverse, http_traverse},
+    {Py_tp_clear, tc_py_server_clear},
+    {Py_tp_dealloc, http_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec http_server_spec = {
+    .name = "tinycoro.HTTPServer",
+    .basicsize = sizeof(struct tc_py_http_server),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = http_server_slots,
+};
+
+int tc_py_add_http_server(PyObject *module)
+{
+    struct tc_py_state *state = tc_py_state_of(module);
+
+    state->http_statistics_type = tc_py_counters_type(&http_counters);
+    if (state->http_statistics_type == NULL ||
+        PyModule_AddObjectRef(module, "HTTPServerStatistics",
+                              (PyObject *)state->http_statistics_type) < 0) {
+        return -1;
+    }
+    state->http_server_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &http_server_spec,
+                                                 (PyObject *)state->native_server_type);
+    return state->http_server_type == NULL ? -1 : PyModule_AddType(module, state->http_server_type);
+}
