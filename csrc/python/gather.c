@@ -2,7 +2,10 @@
  *
  * asyncio runs one callback per child. Here a child's end only counts, and the gather takes its
  * place in the ready queue once: where the callback would stand that ends it, so that the order of
- * everything is the same. */
+ * everything is the same.
+ *
+ * The children stand in the list that becomes the result: at the end each is replaced by what it
+ * returned. Of a million tasks that is 8 MB less at the moment when most is in use. */
 #include "python/args.h"
 #include "python/future.h"
 #include "python/task.h"
@@ -10,7 +13,8 @@
 
 struct tc_py_gather {
     struct tc_py_future future;
-    PyObject **children; /* owned; `count` of owned futures, in the order of the arguments    */
+    PyObject *children; /* owned; a list that nobody else knows, nor the collector; `count` of
+                         * its places are filled. NULL once the results are collected         */
     Py_ssize_t count;
     Py_ssize_t remaining; /* children that are not done                                       */
     PyObject *failed; /* borrowed; the child whose failure is the result, or NULL         */
@@ -26,6 +30,11 @@ static struct tc_py_gather *gather_of(void *self)
 }
 
 /* ---- children --------------------------------------------------------------------------- */
+
+static PyObject *child(const struct tc_py_gather *gather, Py_ssize_t i)
+{
+    return PyList_GET_ITEM(gather->children, i);
+}
 
 static bool has_failed(struct tc_py_loop_state *state, PyObject *b_child)
 {
@@ -68,24 +77,41 @@ static int set_cancelled_result(struct tc_py_loop_state *state, struct tc_py_end
     return outcome->value == NULL ? -1 : 0;
 }
 
-/* The list of results; a new reference or NULL. */
+/* The result of a child that is done; a new reference or NULL. */
+static PyObject *child_result(struct tc_py_loop_state *state, PyObject *b_child)
+{
+    struct tc_py_ending outcome;
+
+    if (tc_py_ask_ending(state, b_child, &outcome) < 0 ||
+        (outcome.kind == TC_PY_FUTURE_CANCELLED &&
+         set_cancelled_result(state, &outcome, b_child) < 0)) {
+        return NULL;
+    }
+    return outcome.value;
+}
+
+/* Make the list of results of that of the children, which is the gather's no more: to end a child may
+ * run what looks at the gather. A new reference or NULL. */
 static PyObject *collect(struct tc_py_gather *gather)
 {
     struct tc_py_loop_state *state = gather->future.loop->state;
-    PyObject *list = PyList_New(gather->count);
+    PyObject *list = gather->children;
+    Py_ssize_t count = gather->count;
 
-    for (Py_ssize_t i = 0; list != NULL && i < gather->count; i++) {
-        PyObject *b_child = gather->children[i];
-        struct tc_py_ending outcome;
+    gather->children = NULL;
+    gather->count = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *future = PyList_GET_ITEM(list, i);
+        PyObject *value = child_result(state, future);
 
-        if (tc_py_ask_ending(state, b_child, &outcome) < 0 ||
-            (outcome.kind == TC_PY_FUTURE_CANCELLED &&
-             set_cancelled_result(state, &outcome, b_child) < 0)) {
-            Py_CLEAR(list);
-        } else {
-            PyList_SET_ITEM(list, i, outcome.value);
+        if (value == NULL) {
+            Py_DECREF(list);
+            return NULL;
         }
+        PyList_SET_ITEM(list, i, value);
+        Py_DECREF(future);
     }
+    PyObject_GC_Track(list);
     return list;
 }
 
@@ -98,10 +124,9 @@ static void fail_with_pending(struct tc_py_gather *gather)
 
 /* Set the CancelledError of a gather that was cancelled: as in asyncio, that of the last child, with
  * the message that cancel() handed down to it. */
-static void set_cancelled(struct tc_py_gather *gather)
+static void set_cancelled(struct tc_py_gather *gather, PyObject *b_last)
 {
     struct tc_py_loop_state *state = gather->future.loop->state;
-    PyObject *b_last = gather->children[gather->count - 1];
     PyObject *error;
 
     if (!tc_py_is_future(state, b_last) ||
@@ -115,31 +140,38 @@ static void set_cancelled(struct tc_py_gather *gather)
     }
 }
 
+/* End the future by the list of results, or as cancelled. */
+static void end_with_results(struct tc_py_gather *gather)
+{
+    PyObject *last = gather->is_cancelled ? Py_NewRef(child(gather, gather->count - 1)) : NULL;
+    PyObject *list = collect(gather);
+
+    if (list != NULL && last != NULL) {
+        Py_CLEAR(list);
+        set_cancelled(gather, last);
+    }
+    Py_XDECREF(last);
+    if (tc_py_future_is_done(&gather->future)) { /* by what ran meanwhile */
+        Py_XDECREF(list);
+        PyErr_Clear();
+    } else if (list == NULL) {
+        fail_with_pending(gather);
+    } else {
+        tc_py_future_end(&gather->future, TC_PY_FUTURE_FINISHED, list);
+    }
+}
+
 static void gather_end(struct tc_py_gather *gather)
 {
-    struct tc_py_loop_state *state = gather->future.loop->state;
     struct tc_py_ending outcome;
-    PyObject *list;
 
-    if (gather->failed != NULL) {
-        if (tc_py_ask_ending(state, gather->failed, &outcome) < 0) {
-            fail_with_pending(gather);
-            return;
-        }
-        tc_py_future_end(&gather->future, TC_PY_FUTURE_FAILED | TC_PY_FUTURE_LOG, outcome.value);
-        return;
-    }
-    list = collect(gather);
-    if (list != NULL && gather->is_cancelled) {
-        Py_DECREF(list);
-        list = NULL;
-        set_cancelled(gather);
-    }
-    if (list == NULL) {
+    if (gather->failed == NULL) {
+        end_with_results(gather);
+    } else if (tc_py_ask_ending(gather->future.loop->state, gather->failed, &outcome) < 0) {
         fail_with_pending(gather);
-        return;
+    } else {
+        tc_py_future_end(&gather->future, TC_PY_FUTURE_FAILED | TC_PY_FUTURE_LOG, outcome.value);
     }
-    tc_py_future_end(&gather->future, TC_PY_FUTURE_FINISHED, list);
 }
 
 static int gather_run(struct tc_py_node *self, struct tc_py_loop *loop)
@@ -191,7 +223,7 @@ static PyMethodDef foreign_done_def = {"_child_done", foreign_done, METH_O, NULL
  * message even if the child ends otherwise. */
 static void keep_message(struct tc_py_gather *gather, PyObject *b_message)
 {
-    PyObject *b_last = gather->children[gather->count - 1];
+    PyObject *b_last = child(gather, gather->count - 1);
 
     if (tc_py_is_native(gather->future.loop->state, b_last) &&
         ((struct tc_py_future *)b_last)->flags & TC_PY_TASK_MUST_CANCEL) {
@@ -208,7 +240,7 @@ static int gather_cancel(struct tc_py_gather *gather, PyObject *b_message)
         return 0;
     }
     for (Py_ssize_t i = 0; i < gather->count; i++) {
-        int cancelled = tc_py_cancel_object(state, gather->children[i], b_message);
+        int cancelled = tc_py_cancel_object(state, child(gather, i), b_message);
 
         if (cancelled < 0) {
             return -1;
@@ -261,7 +293,7 @@ static int gather_traverse(PyObject *self, visitproc visit, void *arg)
     struct tc_py_gather *gather = gather_of(self);
 
     for (Py_ssize_t i = 0; i < gather->count; i++) {
-        Py_VISIT(gather->children[i]);
+        Py_VISIT(child(gather, i));
     }
     Py_VISIT(gather->message);
     return tc_py_future_traverse(self, visit, arg);
@@ -270,17 +302,11 @@ static int gather_traverse(PyObject *self, visitproc visit, void *arg)
 static int gather_clear(PyObject *self)
 {
     struct tc_py_gather *gather = gather_of(self);
-    PyObject **children = gather->children;
-    Py_ssize_t count = gather->count;
 
-    gather->children = NULL;
     gather->count = 0;
     gather->failed = NULL;
     Py_CLEAR(gather->message);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        Py_XDECREF(children[i]);
-    }
-    PyMem_Free(children);
+    Py_CLEAR(gather->children);
     return tc_py_future_clear(self);
 }
 
@@ -358,7 +384,7 @@ static PyObject *next_child(struct tc_py_gather *gather, struct seen *seen, Py_s
         first = seen_place(seen, first);
     }
     if (first < gather->count) {
-        return Py_NewRef(gather->children[first]);
+        return Py_NewRef(child(gather, first));
     }
     return tc_py_ensure_future(gather->future.loop, b_argument);
 }
@@ -368,18 +394,19 @@ static int make_children(struct tc_py_gather *gather, PyObject *const *b_argumen
 {
     struct seen seen = {.b_arguments = b_arguments};
 
-    gather->children = PyMem_New(PyObject *, (size_t)count);
+    gather->children = PyList_New(count);
     if (gather->children == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
+    PyObject_GC_UnTrack(gather->children);
     while (gather->count < count) {
-        PyObject *child = next_child(gather, &seen, count);
+        PyObject *next = next_child(gather, &seen, count);
 
-        if (child == NULL) {
+        if (next == NULL) {
             break;
         }
-        gather->children[gather->count++] = child;
+        PyList_SET_ITEM(gather->children, gather->count, next);
+        gather->count++;
     }
     PyMem_Free(seen.slots);
     return gather->count == count ? 0 : -1;
@@ -392,7 +419,7 @@ static int watch_children(struct tc_py_gather *gather)
 
     gather->remaining = gather->count;
     for (Py_ssize_t i = 0; i < gather->count; i++) {
-        int is_done = tc_py_watch(gather->future.loop->state, gather->children[i],
+        int is_done = tc_py_watch(gather->future.loop->state, child(gather, i),
                                   &gather->future.node, &foreign_done_def);
 
         if (is_done < 0) {
@@ -405,7 +432,7 @@ static int watch_children(struct tc_py_gather *gather)
     }
     gather->is_ready = true; /* what is done already is counted at once */
     for (Py_ssize_t i = 0; i < gather->count; i++) {
-        PyObject *b_child = gather->children[i];
+        PyObject *b_child = child(gather, i);
 
         if (tc_py_is_native(gather->future.loop->state, b_child) &&
             tc_py_future_is_done((struct tc_py_future *)b_child)) {
