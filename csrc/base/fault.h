@@ -38,13 +38,19 @@
     X(TC_SYS_EPOLL_WAIT, "epoll_wait") \
     X(TC_SYS_EVENTFD, "eventfd") \
     X(TC_SYS_FCNTL, "fcntl") \
+    X(TC_SYS_FLOCK, "flock") \
     X(TC_SYS_FSTAT, "fstat") \
+    X(TC_SYS_FSTATAT, "fstatat") \
+    X(TC_SYS_FSYNC, "fsync") \
     X(TC_SYS_FUTEX_WAIT, "futex_wait") \
     X(TC_SYS_GETAFFINITY, "sched_getaffinity") \
+    X(TC_SYS_GETDENTS, "getdents") \
     X(TC_SYS_GETPEERNAME, "getpeername") \
+    X(TC_SYS_GETRANDOM, "getrandom") \
     X(TC_SYS_GETRLIMIT, "getrlimit") \
     X(TC_SYS_GETSOCKNAME, "getsockname") \
     X(TC_SYS_GETSOCKOPT, "getsockopt") \
+    X(TC_SYS_LINKAT, "linkat") \
     X(TC_SYS_LISTEN, "listen") \
     X(TC_SYS_MADVISE, "madvise") \
     X(TC_SYS_MMAP, "mmap") \
@@ -56,6 +62,7 @@
     X(TC_SYS_READ, "read") \
     X(TC_SYS_RECV, "recv") \
     X(TC_SYS_RECVMSG, "recvmsg") \
+    X(TC_SYS_RENAMEAT2, "renameat2") \
     X(TC_SYS_SEND, "send") \
     X(TC_SYS_SENDMSG, "sendmsg") \
     X(TC_SYS_SETRLIMIT, "setrlimit") \
@@ -67,6 +74,7 @@
     X(TC_SYS_SOCKETPAIR, "socketpair") \
     X(TC_SYS_TIMER_SLACK, "prctl_timer_slack") \
     X(TC_SYS_UNLINK, "unlink") \
+    X(TC_SYS_UNLINKAT, "unlinkat") \
     X(TC_SYS_WRITE, "write") \
     X(TC_SYS_WRITEV, "writev") \
     X(TC_FAULT_ALLOC, "alloc") \

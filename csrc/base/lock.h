@@ -36,6 +36,7 @@ enum tc_rank {
     TC_RANK_INJECT,
     TC_RANK_STACK,
     TC_RANK_SLAB,
+    TC_RANK_UPLOAD,
     TC_RANK_EBR,
 };
 

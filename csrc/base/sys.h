@@ -91,6 +91,32 @@ TC_NODISCARD int tc_sys_unlink(const char *path);
  * closed in any case and must not be closed again. */
 int tc_sys_close(int fd);
 
+/* ---- names in a directory ------------------------------------------------------------- */
+
+TC_NODISCARD int tc_sys_fstatat(int dir_fd, const char *path, struct stat *out, int flags);
+TC_NODISCARD int tc_sys_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+TC_NODISCARD int tc_sys_renameat2(int from_fd, const char *from, int to_fd, const char *to,
+                                  unsigned flags);
+TC_NODISCARD int tc_sys_unlinkat(int dir_fd, const char *path, int flags);
+TC_NODISCARD int tc_sys_fsync(int fd);
+TC_NODISCARD int tc_sys_flock(int fd, int operation);
+
+/* Entries of a directory, at most `len` bytes of them, packed as struct tc_sys_dirent; the first of
+ * `buf` must be aligned for one. Returns the bytes, 0 at the end, or -errno. */
+TC_NODISCARD ssize_t tc_sys_getdents(int fd, void *buf, size_t len);
+
+/* What the kernel writes; the next one is record_len bytes on. */
+struct tc_sys_dirent {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t record_len;
+    uint8_t type;
+    char name[]; /* terminated */
+};
+
+/* Fill `buf` with bytes that nobody can guess. Waits only in the first seconds of a machine's life. */
+TC_NODISCARD int tc_sys_getrandom(void *buf, size_t len);
+
 /* ---- memory --------------------------------------------------------------------------- */
 
 /* Map anonymous memory and store its address in *out, which is untouched on failure. */
