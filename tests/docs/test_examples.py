@@ -19,17 +19,19 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("source", EXAMPLES)
 def test_example_runs(source: str, tmp_path: Path) -> None:
-    script = tmp_path / "example.py"
+    script = tmp_path / "test_example.py"
     script.write_text(source)
+    # Tests are for pytest, everything else runs by itself.
+    how = ["-m", "pytest", "-p", "no:cacheprovider"] if "\nimport pytest\n" in source else []
     done = subprocess.run(
-        [sys.executable, "-P", "-W", "error", script],
+        [sys.executable, "-P", "-W", "error", *how, script],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
 
 
