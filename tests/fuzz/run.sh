@@ -1,5 +1,6 @@
 #!/bin/sh
 # Fuzz the HTTP parsers: usage: run.sh SECONDS [TARGET…]     (SECONDS for each target)
+# As many targets at a time as there are processors.
 #
 # Starts from the committed corpus and the requests of tests/http, replays tests/fuzz/regression
 # first, and prints one line per target. What is found new lies in build/fuzz/corpus; a crash is left in
@@ -33,24 +34,6 @@ if ! { cmake --preset fuzz -DCMAKE_C_COMPILER="$clang" && cmake --build build/fu
     exit 1
 fi
 python3 tests/fuzz/seeds.py build/fuzz/corpus
-failed=
-for target in ${*:-parser chunked path range multipart}; do
-    if [ -d "tests/fuzz/regression/$target" ] &&
-        ! "build/fuzz/bin/fuzz/$target" "tests/fuzz/regression/$target"/* >"$log" 2>&1; then
-        cat "$log"
-        failed="$failed $target"
-        continue
-    fi
-    if "build/fuzz/bin/fuzz/$target" -max_total_time="$seconds" -max_len=20000 -rss_limit_mb=1024 \
-        -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
-        "build/fuzz/corpus/$target" "tests/fuzz/corpus/$target" >"$log" 2>&1; then
-        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-        cover=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)
-        echo "ok   fuzz $target: $runs runs in $seconds s, $cover"
-    else
-        tail -n 60 "$log"
-        echo "FAIL fuzz $target"
-        failed="$failed $target"
-    fi
-done
-[ -z "$failed" ]
+# shellcheck disable=SC2086 # the default is a list
+printf '%s\n' ${*:-parser chunked path range multipart} |
+    xargs -P "$(nproc)" -n 1 sh tests/fuzz/one.sh "$seconds"
