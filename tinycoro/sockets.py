@@ -6,7 +6,7 @@ import asyncio
 import functools
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from . import _core
@@ -60,32 +60,40 @@ class SocketMethods(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[
 
     async def _until_readable(self, sock: socket.socket, call: Callable[[], _T]) -> _T:
         """Repeat `call` until it does not say that it would block."""
-        _check_nonblocking(sock)
-        while True:
-            try:
-                return call()
-            except (BlockingIOError, InterruptedError):
-                pass
-            future = self.create_future()
-            self.add_reader(sock, _set_done, future)
-            try:
-                await future
-            finally:
-                self.remove_reader(sock)
+        return await self._until(sock, call, self._readable)
 
     async def _until_writable(self, sock: socket.socket, call: Callable[[], _T]) -> _T:
+        return await self._until(sock, call, self._writable)
+
+    async def _until(
+        self,
+        sock: socket.socket,
+        call: Callable[[], _T],
+        ready: Callable[[socket.socket], Awaitable[None]],
+    ) -> _T:
         _check_nonblocking(sock)
         while True:
             try:
                 return call()
             except (BlockingIOError, InterruptedError):
-                pass
-            future = self.create_future()
-            self.add_writer(sock, _set_done, future)
-            try:
-                await future
-            finally:
-                self.remove_writer(sock)
+                pass  # and wait outside: what is raised there has no such context
+            await ready(sock)
+
+    async def _readable(self, sock: socket.socket) -> None:
+        future = self.create_future()
+        self.add_reader(sock, _set_done, future)
+        try:
+            await future
+        finally:
+            self.remove_reader(sock)
+
+    async def _writable(self, sock: socket.socket) -> None:
+        future = self.create_future()
+        self.add_writer(sock, _set_done, future)
+        try:
+            await future
+        finally:
+            self.remove_writer(sock)
 
     # ---- the methods ----------------------------------------------------------------------------
 
@@ -145,12 +153,7 @@ class SocketMethods(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[
             return
         except (BlockingIOError, InterruptedError):
             pass
-        future = self.create_future()
-        self.add_writer(sock, _set_done, future)
-        try:
-            await future
-        finally:
-            self.remove_writer(sock)
+        await self._writable(sock)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error != 0:
             raise OSError(error, f"Connect call failed {address}: {os.strerror(error)}")

@@ -5,8 +5,6 @@
 #include "python/module.h"
 #include "python/wakeup.h"
 
-#include <string.h>
-
 /* ---- the collector ---------------------------------------------------------------------- */
 
 struct tc_py_loop_state *tc_py_loop_state_of(PyObject *module)
@@ -45,16 +43,10 @@ void tc_py_loop_state_clear(struct tc_py_loop_state *state)
 
 /* ---- what others have made ------------------------------------------------------------------ */
 
-struct import {
-    const char *module;
-    const char *name;
-    size_t field; /* in struct tc_py_loop_state                                                 */
-};
-
 #define IMPORT(module_, name_, field_) \
     {.module = module_, .name = name_, .field = offsetof(struct tc_py_loop_state, field_)}
 
-static const struct import imports[] = {
+static const struct tc_py_import imports[] = {
     IMPORT("asyncio.exceptions", "CancelledError", cancelled_error),
     IMPORT("asyncio.exceptions", "InvalidStateError", invalid_state_error),
     IMPORT("asyncio.exceptions", "IncompleteReadError", incomplete_read_error),
@@ -72,24 +64,6 @@ static const struct import imports[] = {
     IMPORT("builtins", "ExceptionGroup", exception_group),
     IMPORT("builtins", "BaseExceptionGroup", base_exception_group),
 };
-
-static int import_objects(struct tc_py_loop_state *state)
-{
-    for (size_t i = 0; i < TC_ARRAY_LEN(imports); i++) {
-        PyObject *module = PyImport_ImportModule(imports[i].module);
-        PyObject *object = NULL;
-
-        if (module != NULL) {
-            object = PyObject_GetAttrString(module, imports[i].name);
-            Py_DECREF(module);
-        }
-        if (object == NULL) {
-            return -1;
-        }
-        memcpy((char *)state + imports[i].field, &object, sizeof(object));
-    }
-    return 0;
-}
 
 /* Awaitables that are no coroutines need one around them, which C cannot make. */
 static int make_wrapper(struct tc_py_loop_state *state)
@@ -202,17 +176,18 @@ int tc_py_add_loop(PyObject *module)
     struct tc_py_loop_state *state = tc_py_loop_state_of(module);
 
     tc_py_wakeup_setup();
-    if (import_objects(state) < 0 || make_strings(state) < 0 || make_wrapper(state) < 0 ||
-        tc_py_add_debug(module, state) < 0 || tc_py_add_loop_type(module, state) < 0 ||
-        tc_py_add_handle_types(module, state) < 0 || tc_py_add_future_type(module, state) < 0 ||
-        tc_py_add_task_type(module, state) < 0 || tc_py_add_operation_type(module, state) < 0 ||
-        tc_py_add_sleep(module, state) < 0 || tc_py_add_guest(module, state) < 0 ||
-        tc_py_add_channel(module, state) < 0 || tc_py_add_channel_operation(module, state) < 0 ||
-        tc_py_add_select(module, state) < 0 || tc_py_add_server_wait(module, state) < 0 ||
-        tc_py_add_gather(module, state) < 0 || tc_py_add_stream_type(module, state) < 0 ||
-        tc_py_add_stream_wait(module, state) < 0 || tc_py_add_reader_type(module, state) < 0 ||
-        tc_py_add_read(module, state) < 0 || tc_py_add_writer_type(module, state) < 0 ||
-        tc_py_add_stream_server(module, state) < 0 || tc_py_add_task_functions(module, state) < 0) {
+    if (tc_py_import_objects(imports, TC_ARRAY_LEN(imports), state) < 0 ||
+        make_strings(state) < 0 || make_wrapper(state) < 0 || tc_py_add_debug(module, state) < 0 ||
+        tc_py_add_loop_type(module, state) < 0 || tc_py_add_handle_types(module, state) < 0 ||
+        tc_py_add_future_type(module, state) < 0 || tc_py_add_task_type(module, state) < 0 ||
+        tc_py_add_operation_type(module, state) < 0 || tc_py_add_sleep(module, state) < 0 ||
+        tc_py_add_guest(module, state) < 0 || tc_py_add_channel(module, state) < 0 ||
+        tc_py_add_channel_operation(module, state) < 0 || tc_py_add_select(module, state) < 0 ||
+        tc_py_add_server_wait(module, state) < 0 || tc_py_add_gather(module, state) < 0 ||
+        tc_py_add_stream_type(module, state) < 0 || tc_py_add_stream_wait(module, state) < 0 ||
+        tc_py_add_reader_type(module, state) < 0 || tc_py_add_read(module, state) < 0 ||
+        tc_py_add_writer_type(module, state) < 0 || tc_py_add_stream_server(module, state) < 0 ||
+        tc_py_add_task_functions(module, state) < 0) {
         return -1;
     }
     if (tc_py_add_deferred(module, state) < 0 || tc_py_add_timeout(module, state) < 0 ||

@@ -5,6 +5,8 @@
 #include "base/defs.h"
 #include "base/sys.h"
 
+#include <string.h>
+
 PyDoc_STRVAR(module_doc, "The compiled part of tinycoro; import tinycoro instead.");
 
 #if defined(__clang__)
@@ -38,6 +40,27 @@ static int add_build(PyObject *module)
         return -1;
     }
     return PyModule_AddStringConstant(module, "version", TC_VERSION);
+}
+
+int tc_py_import_objects(const struct tc_py_import *imports, size_t count, void *part)
+{
+    for (size_t i = 0; i < count; i++) {
+        PyObject *module = PyImport_ImportModule(imports[i].module);
+        PyObject *object = NULL;
+
+        if (module != NULL) {
+            object = PyObject_GetAttrString(module, imports[i].name);
+            Py_DECREF(module);
+        }
+        if (object == NULL) {
+            if (!imports[i].is_optional || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+                return -1;
+            }
+            PyErr_Clear();
+        }
+        memcpy((char *)part + imports[i].field, &object, sizeof(object));
+    }
+    return 0;
 }
 
 static int module_exec(PyObject *module)

@@ -42,6 +42,17 @@ static inline struct tc_py_state *tc_py_state_of(PyObject *module)
 /* The module, borrowed, from one of its types or a class derived from it; NULL with TypeError set. */
 PyObject *tc_py_module_of_type(PyTypeObject *type);
 
+/* An object of another module that a part of the state keeps. */
+struct tc_py_import {
+    const char *module;
+    const char *name;
+    size_t field;     /* where in the part: a PyObject *, owned                           */
+    bool is_optional; /* NULL if the module does not have it                              */
+};
+
+/* Fill `part` by a table. */
+int tc_py_import_objects(const struct tc_py_import *imports, size_t count, void *part);
+
 /* Create the exceptions that are ours (errors.c). */
 int tc_py_add_errors(PyObject *module);
 

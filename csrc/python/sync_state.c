@@ -4,8 +4,6 @@
 #include "python/module.h"
 #include "python/waiting_line.h"
 
-#include <string.h>
-
 /* ---- the collector ---------------------------------------------------------------------- */
 
 struct tc_py_sync_state *tc_py_sync_state_of_type(PyTypeObject *type)
@@ -41,48 +39,20 @@ void tc_py_sync_state_clear(struct tc_py_sync_state *state)
 
 /* ---- what others have made ------------------------------------------------------------------ */
 
-struct import {
-    const char *module;
-    const char *name;
-    size_t field; /* in struct tc_py_sync_state                                                 */
-};
-
 #define IMPORT(module_, name_, field_) \
     {.module = module_, .name = name_, .field = offsetof(struct tc_py_sync_state, field_)}
 
-static const struct import imports[] = {
+static const struct tc_py_import imports[] = {
     IMPORT("asyncio.queues", "QueueEmpty", queue_empty),
     IMPORT("asyncio.queues", "QueueFull", queue_full),
-    IMPORT("asyncio.queues", "QueueShutDown", queue_shut_down),
+    {.module = "asyncio.queues",
+     .name = "QueueShutDown",
+     .field = offsetof(struct tc_py_sync_state, queue_shut_down),
+     .is_optional = true},
     IMPORT("collections", "deque", deque_type),
     IMPORT("heapq", "heappush", heappush),
     IMPORT("heapq", "heappop", heappop),
 };
-
-/* Returns 0, or -1 with an exception set. QueueShutDown may be missing. */
-static int import_objects(struct tc_py_sync_state *state)
-{
-    for (size_t i = 0; i < TC_ARRAY_LEN(imports); i++) {
-        PyObject *module = PyImport_ImportModule(imports[i].module);
-        PyObject *object = NULL;
-
-        if (module != NULL) {
-            object = PyObject_GetAttrString(module, imports[i].name);
-            Py_DECREF(module);
-        }
-        if (object == NULL) {
-            bool is_optional =
-                imports[i].field == offsetof(struct tc_py_sync_state, queue_shut_down);
-
-            if (!is_optional || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
-                return -1;
-            }
-            PyErr_Clear();
-        }
-        memcpy((char *)state + imports[i].field, &object, sizeof(object));
-    }
-    return 0;
-}
 
 /* The C function behind a method of deque, if it is called as `flags` says; else NULL. */
 static PyCFunction function_of(PyObject *b_method, int flags)
@@ -155,10 +125,12 @@ int tc_py_add_sync(PyObject *module)
     struct tc_py_sync_state *state = &tc_py_state_of(module)->sync;
 
     state->loop = &tc_py_state_of(module)->loop;
-    if (make_strings(state) < 0 || import_objects(state) < 0 || find_deque_methods(state) < 0 ||
-        add_shut_down(module, state) < 0 || make_context_manager(state) < 0 ||
-        tc_py_add_waiting_line(module, state) < 0 || tc_py_add_lock(module, state) < 0 ||
-        tc_py_add_semaphores(module, state) < 0 || tc_py_add_event(module, state) < 0) {
+    if (make_strings(state) < 0 ||
+        tc_py_import_objects(imports, TC_ARRAY_LEN(imports), state) < 0 ||
+        find_deque_methods(state) < 0 || add_shut_down(module, state) < 0 ||
+        make_context_manager(state) < 0 || tc_py_add_waiting_line(module, state) < 0 ||
+        tc_py_add_lock(module, state) < 0 || tc_py_add_semaphores(module, state) < 0 ||
+        tc_py_add_event(module, state) < 0) {
         return -1;
     }
     return tc_py_add_queues(module, state);
