@@ -17,7 +17,39 @@ from support import assert_success, run_python
 
 # A server, clients that exchange messages all the while, and a check that none was disturbed.
 _TRAFFIC = """
-    import os, select, signal, socket, subprocess, sys, threading, time, warnings
+    import ctypes, faulthandler, os, pathlib, select, signal, socket, subprocess, sys, threading
+    import time, warnings
+
+    def other_threads():
+        # Of each: whether it waits for something, and how often it has begun to.
+        seen = set()
+        for task in os.scandir("/proc/self/task"):
+            if int(task.name) != threading.get_native_id():
+                try:
+                    lines = pathlib.Path(task.path, "status").read_text().splitlines()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                fields = dict(line.split(":", 1) for line in lines)
+                is_asleep = fields["State"].split()[0] == "S"
+                seen.add((task.name, is_asleep, fields["voluntary_ctxt_switches"]))
+        return seen
+
+    may_fork_at_any_moment = not hasattr(ctypes.CDLL(None), "__asan_init")
+
+    def wait_for_rest():
+        # The C library unlocks malloc in the child of a fork; a sanitizer's allocator stays locked
+        # for ever if another thread was in it. There, fork when all others wait for something:
+        # one that starts or stops a server, for the lock that tinycoro has taken before this.
+        deadline = time.monotonic() + 30
+        before = None
+        while not may_fork_at_any_moment:
+            assert time.monotonic() < deadline, f"no rest: {before}"
+            now = other_threads()
+            if now == before and all(is_asleep for _, is_asleep, _ in now):
+                break
+            before = now
+
+    os.register_at_fork(before=wait_for_rest)  # the last one registered is called first
     import tinycoro
 
     # CPython warns, rightly, because the workers are threads.
@@ -25,6 +57,8 @@ _TRAFFIC = """
 
     class Traffic:
         def __init__(self, server):
+            global may_fork_at_any_moment
+            may_fork_at_any_moment = True  # there is no rest, and nobody allocates: see more()
             self.stop = threading.Event()
             self.rounds = 0
             self.failure = None
@@ -69,7 +103,7 @@ _TRAFFIC = """
             client.sendall(b"probe")
             assert client.recv(5) == b"probe"
 
-    def join(pid, limit=20):
+    def join(pid, limit=40):
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -83,7 +117,8 @@ _TRAFFIC = """
     def in_child(function):
         pid = os.fork()
         if pid == 0:
-            signal.alarm(15)
+            faulthandler.register(signal.SIGALRM, chain=True)
+            signal.alarm(30)
             try:
                 function()
             except BaseException:
@@ -258,10 +293,14 @@ def test_fork_storm_in_the_middle_of_starts_and_stops() -> None:
 
     thread = threading.Thread(target=cycle)
     thread.start()
-    for _ in range(15):
-        assert join(in_child(serve_in_child)) == 0
-    stop.set()
-    thread.join(10)
+    try:
+        for number in range(15):
+            status = join(in_child(serve_in_child))
+            assert status == 0, f"child {number} ended with {status}"
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
     assert not failures, failures
     """)
 
@@ -279,7 +318,7 @@ def work(number):
             client.sendall(b"%d" % number)
             assert client.recv(10) == b"%d" % number
 
-def traffic(client, stop, failures):
+def traffic(client, flows, stop, failures):
     try:
         while not stop.is_set():
             client.sendall(b"x" * 100)
@@ -288,6 +327,7 @@ def traffic(client, stop, failures):
                 part = client.recv(left)
                 assert part, "closed"
                 left -= len(part)
+            flows.set()
     except BaseException as error:
         failures.append(error)
 
@@ -295,9 +335,10 @@ if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[1])
     with tinycoro.EchoServer() as server:
         client = socket.create_connection(server.address, timeout=10)
-        stop, failures = threading.Event(), []
-        thread = threading.Thread(target=traffic, args=(client, stop, failures))
+        flows, stop, failures = threading.Event(), threading.Event(), []
+        thread = threading.Thread(target=traffic, args=(client, flows, stop, failures))
         thread.start()
+        assert flows.wait(30)  # from now on nobody allocates
         children = [context.Process(target=work, args=(n,)) for n in range(3)]
         for child in children:
             child.start()
