@@ -35,6 +35,20 @@ def test_example_runs(source: str, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_readme_pipes_a_script_to_the_repl() -> None:
+    source = re.search(r"^echo '(.*)' \| python -m tinycoro$", PAGES[0].read_text(), re.MULTILINE)
+    assert source is not None
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error", "-m", "tinycoro"],
+        input=source[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 1, 2]\n", "")
+
+
 def test_readme_names_commands_that_exist() -> None:
     readme = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()

@@ -192,8 +192,8 @@ def test_version_describes_the_build() -> None:
     assert lines["compiler"]
 
 
-def test_bare_command_prints_help() -> None:
-    result = _run()
+def test_help_lists_the_commands() -> None:
+    result = _run("--help")
     assert result.returncode == 0
     assert "usage: python -m tinycoro" in result.stdout
     assert "echo" in result.stdout

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from . import echo, http, version
+from . import echo, http, repl, version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -12,7 +12,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 success, 1 a failure while running, 2 wrong usage, 3 cannot start.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m tinycoro", description="Native servers on an M:N runtime."
+        prog="python -m tinycoro",
+        description="Without a command: a REPL, or a script on standard input, that may await.",
     )
     parser.add_argument("--version", action="store_true", help="say what is installed, and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -22,7 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.version:
         return version.run()
     if "run" not in options:
-        parser.print_help()
-        return 0
+        return repl.run()
     code: int = options.run(options)
     return code
