@@ -148,6 +148,25 @@ def test_wrong_options_are_refused(pytester: pytest.Pytester, ini: str, message:
     result.stderr.fnmatch_lines([message])
 
 
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_state_machine_of_hypothesis_is_left_alone(pytester: pytest.Pytester, mode: str) -> None:
+    pytest.importorskip("hypothesis")
+    source = """
+        from hypothesis import stateful
+
+
+        class Machine(stateful.RuleBasedStateMachine):
+            @stateful.rule()
+            def step(self):
+                pass
+
+
+        TestMachine = Machine.TestCase
+    """
+    arguments = ("-p", "_hypothesis_pytestplugin", f"--tinycoro-mode={mode}")
+    run(pytester, source, *arguments).assert_outcomes(passed=1)
+
+
 def test_async_test_of_hypothesis_runs_every_example(pytester: pytest.Pytester) -> None:
     pytest.importorskip("hypothesis")
     source = """

@@ -118,7 +118,8 @@ def _is_coroutine_test(item: pytest.Item | None) -> bool:
         return False
     function = item.obj
     if getattr(function, _HYPOTHESIS, False):
-        function = function.hypothesis.inner_test
+        # A state machine's test has the mark but no inner test.
+        function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
     return inspect.iscoroutinefunction(function)
 
 
