@@ -213,6 +213,15 @@ void tc__upload_leave(struct tc_upload_dir *dir, struct tc_upload *upload, bool 
     tc_lock_release(&dir->lock);
 }
 
+void tc__upload_forget(struct tc_upload_dir *dir, uint64_t bytes)
+{
+    tc_lock_acquire(&dir->lock);
+    dir->stored -= bytes < dir->stored ? bytes : dir->stored;
+    dir->files_stored--;
+    dir->files_failed++;
+    tc_lock_release(&dir->lock);
+}
+
 void tc_upload_dir_statistics(struct tc_upload_dir *dir, struct tc_upload_statistics *out)
 {
     struct tc_list *it;

@@ -114,6 +114,9 @@ void tc__upload_enter(struct tc_upload_dir *dir, struct tc_upload *upload);
 void tc__upload_leave(struct tc_upload_dir *dir, struct tc_upload *upload, bool is_stored,
                       uint64_t replaced);
 
+/* A file of `bytes` that was stored has been taken back. */
+void tc__upload_forget(struct tc_upload_dir *dir, uint64_t bytes);
+
 /* TC_UPLOAD_ID_BYTES hexadecimal digits that nobody can guess, and a NUL. Returns 0, -errno. */
 TC_NODISCARD int tc__upload_make_id(char *out);
 

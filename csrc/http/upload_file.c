@@ -95,9 +95,18 @@ static int rename_to_free(struct tc_upload *upload)
     return rc;
 }
 
-/* Put a file in the place of another; *replaced: the bytes of that. */
-static int rename_over(struct tc_upload *upload, uint64_t *replaced)
+/* How a commit goes. */
+struct commit {
+    struct tc_upload *upload;
+    bool has_run; /* or else there was no thread */
+    bool has_replaced;
+    uint64_t replaced; /* bytes of the file that was there */
+};
+
+/* Put a file in the place of another, if there is one. */
+static int rename_over(struct commit *commit)
 {
+    struct tc_upload *upload = commit->upload;
     int dir_fd = upload->dir->fd;
     struct stat stat;
     int rc = 0;
@@ -108,10 +117,10 @@ static int rename_over(struct tc_upload *upload, uint64_t *replaced)
     if (rc != 0) {
         return rc;
     }
-    *replaced = tc_sys_fstatat(dir_fd, upload->name, &stat, AT_SYMLINK_NOFOLLOW) == 0 &&
-                        S_ISREG(stat.st_mode)
-                    ? (uint64_t)stat.st_size
-                    : 0;
+    commit->has_replaced = tc_sys_fstatat(dir_fd, upload->name, &stat, AT_SYMLINK_NOFOLLOW) == 0;
+    if (commit->has_replaced && S_ISREG(stat.st_mode)) {
+        commit->replaced = (uint64_t)stat.st_size;
+    }
     rc = tc_sys_renameat2(dir_fd, upload->temporary, dir_fd, upload->name, 0);
     if (rc == 0) {
         upload->temporary[0] = '\0';
@@ -119,10 +128,12 @@ static int rename_over(struct tc_upload *upload, uint64_t *replaced)
     return rc;
 }
 
-static int publish(struct tc_upload *upload, uint64_t *replaced)
+static int publish(struct commit *commit)
 {
+    struct tc_upload *upload = commit->upload;
+
     if (upload->dir->options.overwrite) {
-        return rename_over(upload, replaced);
+        return rename_over(commit);
     }
     return upload->temporary[0] == '\0' ? tc__upload_link(upload->dir, upload->fd, upload->name)
                                         : rename_to_free(upload);
@@ -154,12 +165,6 @@ static int64_t discard_job(void *arg)
     return 0;
 }
 
-struct commit {
-    struct tc_upload *upload;
-    bool has_run; /* or else there was no thread */
-    uint64_t replaced;
-};
-
 static int64_t commit_job(void *arg)
 {
     struct commit *commit = arg;
@@ -171,10 +176,10 @@ static int64_t commit_job(void *arg)
         rc = tc_sys_fsync(upload->fd);
     }
     if (rc == 0) {
-        rc = publish(upload, &commit->replaced);
+        rc = publish(commit);
         for (int tries = 1; rc == -EEXIST && upload->has_own_name && tries < ID_TRIES; tries++) {
             rc = tc__upload_make_id(upload->name);
-            rc = rc == 0 ? publish(upload, &commit->replaced) : rc;
+            rc = rc == 0 ? publish(commit) : rc;
         }
         if (rc == 0) {
             rc = sync_dir(upload->dir);
@@ -275,7 +280,7 @@ int tc_upload_write(struct tc_upload *upload, const void *data, size_t len)
 
 int tc_upload_commit(struct tc_upload *upload, struct tc_upload_stored *stored)
 {
-    struct commit commit = {.upload = upload, .has_run = false, .replaced = 0};
+    struct commit commit = {.upload = upload};
     int rc = (int)tc_blocking_run(commit_job, &commit);
 
     if (!commit.has_run) {
@@ -283,6 +288,7 @@ int tc_upload_commit(struct tc_upload *upload, struct tc_upload_stored *stored)
     }
     if (rc == 0 && stored != NULL) {
         memcpy(stored->name, upload->name, sizeof stored->name);
+        stored->has_replaced = commit.has_replaced;
         stored->bytes = tc_load_relaxed(&upload->received); /* relaxed: the owner's own */
     }
     tc__upload_leave(upload->dir, upload, rc == 0, commit.replaced);
@@ -297,6 +303,30 @@ void tc_upload_abort(struct tc_upload *upload)
     }
     tc__upload_leave(upload->dir, upload, false, 0);
     free_upload(upload);
+}
+
+struct removal {
+    struct tc_upload_dir *dir;
+    const struct tc_upload_stored *stored;
+};
+
+static int64_t remove_job(void *arg)
+{
+    const struct removal *removal = arg;
+
+    if (tc_sys_unlinkat(removal->dir->fd, removal->stored->name, 0) == 0) {
+        tc__upload_forget(removal->dir, removal->stored->bytes);
+    }
+    return 0;
+}
+
+void tc_upload_remove(struct tc_upload_dir *dir, const struct tc_upload_stored *stored)
+{
+    struct removal removal = {.dir = dir, .stored = stored};
+
+    if (tc_blocking_run(remove_job, &removal) < 0) {
+        (void)remove_job(&removal); /* there was no thread: see tc_upload_commit */
+    }
 }
 
 int tc_upload_error_status(int error)

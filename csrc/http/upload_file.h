@@ -46,6 +46,7 @@ struct tc_upload {
 struct tc_upload_stored {
     char name[TC_UPLOAD_NAME_BYTES + 1];
     uint64_t bytes;
+    bool has_replaced; /* a file of that name was there before */
 };
 
 /* Begin a file called `name`, `len` bytes that tc_upload_name_is_valid accepts; NULL: the server makes
@@ -76,6 +77,10 @@ TC_MAY_PARK TC_NODISCARD int tc_upload_commit(struct tc_upload *upload,
 
 /* Give the file up and free `upload`. Parks: may   Threads: the fiber */
 TC_MAY_PARK void tc_upload_abort(struct tc_upload *upload);
+
+/* Take a file back that has just been stored under a name the server made, which nobody else knows.
+ * Parks: may   Threads: a fiber */
+TC_MAY_PARK void tc_upload_remove(struct tc_upload_dir *dir, const struct tc_upload_stored *stored);
 
 /* The HTTP status for an error of the calls above: 409, 413, 507, 503, 400 or 500. Parks: never */
 int tc_upload_error_status(int error);
