@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("httptools", reason="the dependency group `differential` is not installed")
 
-from hostile import SECRET, SMUGGLED, attack, smuggling
+from attacks import SECRET, SMUGGLED, attack, smuggling
 from http_peers import corpus
 from tinycoro import HTTPServer
 

@@ -213,6 +213,45 @@ class Server(AbstractContextManager["Server"]):
         check(self.process.returncode == 0, f"the server ended with {self.process.returncode}")
 
 
+class HTTPServer(AbstractContextManager["HTTPServer"]):
+    """http_server.c in a process of its own, asked for its figures through a pipe."""
+
+    def __init__(self, **options: object) -> None:
+        arguments = [f"{name}={value}" for name, value in options.items()]
+        self.process = subprocess.Popen(
+            [BIN / "http_server", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self.process.pid
+        self.port = int(self._read_line())
+
+    def _read_line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        check(bool(line), f"the server died with {self.process.poll()}")
+        return line
+
+    def ask(self, question: str) -> dict[str, int]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, int] = json.loads(self._read_line())
+        return answer
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is not None or self.process.returncode is not None:
+            self.kill()
+            return
+        self.process.communicate("stop\n", timeout=PATIENCE)
+        check(self.process.returncode == 0, f"the server ended with {self.process.returncode}")
+
+
 def receive(client: socket.socket, size: int) -> bytes:
     """Exactly `size` bytes, fewer only at the end of the stream."""
     parts = bytearray()

@@ -89,6 +89,7 @@ lane stall "$TC_SLOW_BIN/stall" "$storm" "$stalls"
 lane histories "$TC_SLOW_BUILD/dev/bin/stress/history" "$histories"
 [ "$form" = short ] || lane explore explore
 python_lane http_differential
+python_lane hostile
 lane fuzz sh tests/fuzz/run.sh "$fuzz"
 python_lane channels
 python_lane soak

@@ -1,0 +1,95 @@
+/* An HTTP server for the lanes, without Python: `http_server [NAME=VALUE…]`.
+ *
+ *   header_timeout_ms=N  max_connections=N  workers=N (2)
+ *
+ * It answers / with a line and /large with 256 KiB. It prints its port, then answers each line on
+ * standard input with a line of JSON: `statistics`; `stop`, or the end of the input, ends it.
+ */
+#include <inttypes.h>
+
+#include "http/server.h"
+#include "support.h"
+
+enum { LARGE_BYTES = 256 * 1024 };
+
+struct arguments {
+    int64_t header_timeout_ms;
+    int64_t max_connections;
+    int64_t workers;
+};
+
+static bool read_number(const char *argument, const char *name, int64_t *out)
+{
+    size_t len = strlen(name);
+
+    if (strncmp(argument, name, len) != 0 || argument[len] != '=') {
+        return false;
+    }
+    *out = strtoll(argument + len + 1, NULL, 10);
+    return true;
+}
+
+static void read_arguments(int argc, char **argv, struct arguments *out)
+{
+    for (int i = 1; i < argc; i++) {
+        CHECK(read_number(argv[i], "header_timeout_ms", &out->header_timeout_ms) ||
+              read_number(argv[i], "max_connections", &out->max_connections) ||
+              read_number(argv[i], "workers", &out->workers));
+    }
+}
+
+static void add_answers(struct tc_http_server *server)
+{
+    static char large[LARGE_BYTES];
+    const struct tc_http_response root = {
+        .status = 200, .content_type = "text/plain", .body = "ok\n", .body_len = 3};
+    const struct tc_http_response large_one = {.status = 200,
+                                               .content_type = "application/octet-stream",
+                                               .body = large,
+                                               .body_len = sizeof large};
+
+    CHECK(tc_http_server_respond(server, "/", &root) == 0);
+    CHECK(tc_http_server_respond(server, "/large", &large_one) == 0);
+}
+
+static void print_statistics(struct tc_http_server *server)
+{
+    struct tc_server_statistics net;
+    struct tc_http_statistics http;
+
+    tc_server_statistics(tc_http_server_net(server), &net);
+    tc_http_server_statistics(server, &http);
+    printf("{\"accepted\": %" PRIu64 ", \"connections\": %" PRIu64 ", \"requests\": %" PRIu64
+           ", \"refused\": %" PRIu64 ", \"header_timeouts\": %" PRIu64 ", \"errors\": %" PRIu64
+           "}\n",
+           net.accepted, net.connections, http.requests, http.refused, http.header_timeouts,
+           net.errors);
+    fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments = {.workers = 2};
+    struct tc_http_server *server;
+    char line[64];
+
+    read_arguments(argc, argv, &arguments);
+    struct tc_http_options options = {
+        .net = {.max_connections = (uint32_t)arguments.max_connections},
+        .header_timeout_ns = arguments.header_timeout_ms * TC_NS_PER_MS,
+    };
+    struct tc_runtime *runtime = start_runtime((uint32_t)arguments.workers);
+    CHECK(tc_http_server_new(&options, &server) == 0);
+    add_answers(server);
+    CHECK(tc_http_server_start(server, runtime) == 0);
+    printf("%u\n", port_of(tc_http_server_net(server)));
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin) != NULL && strcmp(line, "stop\n") != 0) {
+        print_statistics(server);
+    }
+    tc_server_abort(tc_http_server_net(server));
+    CHECK(tc_server_wait(tc_http_server_net(server), tc_deadline_after_ns(SECONDS(20))) == 0);
+    tc_http_server_free(server);
+    stop_runtime(runtime);
+    return 0;
+}
