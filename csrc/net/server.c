@@ -88,23 +88,30 @@ static struct tc_worker *choose_listener_home(struct tc_server *server)
     return best;
 }
 
-static int open_listener(struct tc_server *server, const struct tc_server_options *options)
+/* Returns a descriptor that listens, or -errno. */
+static int listening_descriptor(const struct tc_server_options *options)
 {
     struct tc_listen_options listen = {
         .backlog = options->backlog,
         .reuse_port = options->reuse_port,
     };
     struct tc_addr wanted;
-    int rc = tc_addr_parse(options->host, options->port, &wanted);
 
-    if (rc != 0) {
-        return rc;
+    if (options->listen_fd != 0) {
+        return tc__socket_adopt(options->listen_fd);
     }
-    int fd = tc__socket_listen(&wanted, &listen);
+    int rc = tc_addr_parse(options->host, options->port, &wanted);
+    return rc != 0 ? rc : tc__socket_listen(&wanted, &listen);
+}
+
+static int open_listener(struct tc_server *server, const struct tc_server_options *options)
+{
+    int fd = listening_descriptor(options);
+
     if (fd < 0) {
         return fd;
     }
-    rc = tc_addr_of_socket(fd, &server->address);
+    int rc = tc_addr_of_socket(fd, &server->address);
     if (rc == 0) {
         server->acceptor.home = choose_listener_home(server);
         rc = tc__acceptor_open(server, fd);

@@ -78,6 +78,9 @@ struct tc_server_options {
     int64_t drain_timeout_ns; /* after close, for connections being served; < 0: 30 s */
     int backlog; /* 0: min(4096, somaxconn) */
     bool reuse_port; /* SO_REUSEPORT */
+    int listen_fd; /* not 0: a stream socket that listens already, which the server copies; host,
+                    * port, backlog and reuse_port are not looked at. It is made non-blocking, for
+                    * everybody who shares it */
 };
 
 struct tc_server_statistics {
@@ -101,7 +104,7 @@ struct tc_server_statistics {
 
 /* Bind, listen, register. Once it returns 0, clients can connect.
  * Parks: never   Threads: any   Owns: *out is the caller's until tc_server_free
- * Returns 0, -EINVAL (bad host, more workers than exist), -EADDRINUSE, -EACCES, -ENOMEM, ... */
+ * Returns 0, -EINVAL (bad host, more workers than exist, listen_fd does not listen), -EADDRINUSE, -EACCES, -ENOMEM, ... */
 TC_NODISCARD int tc_server_start(struct tc_runtime *runtime, const struct tc_protocol *protocol,
                                  const struct tc_server_options *options, struct tc_server **out);
 

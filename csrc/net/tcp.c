@@ -1,6 +1,7 @@
 #include "net/tcp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 
 #include "base/clock.h"
@@ -59,6 +60,45 @@ int tc__socket_listen(const struct tc_addr *addr, const struct tc_listen_options
     }
     if (rc == 0) {
         rc = tc_sys_listen(fd, backlog);
+    }
+    if (rc != 0) {
+        tc_sys_close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+/* Returns 1 for a socket whose connections inherit TCP_NODELAY, 0 for another, or -errno. */
+static int check_listening(int fd)
+{
+    struct tc_addr addr;
+    int listens = 0;
+    socklen_t len = sizeof listens;
+    int rc = tc_sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+
+    if (rc == 0 && listens == 0) {
+        rc = -EINVAL;
+    }
+    if (rc == 0) {
+        rc = tc_addr_of_socket(fd, &addr);
+    }
+    return rc != 0 ? rc : is_tcp(&addr);
+}
+
+int tc__socket_adopt(int listen_fd)
+{
+    int fd = tc_sys_fcntl(listen_fd, F_DUPFD_CLOEXEC, 3); /* 0 to 2 are everybody's */
+
+    if (fd < 0) {
+        return fd;
+    }
+    int rc = check_listening(fd);
+    if (rc > 0) {
+        rc = set_flag(fd, IPPROTO_TCP, TCP_NODELAY, true);
+    }
+    if (rc == 0) {
+        int flags = tc_sys_fcntl(fd, F_GETFL, 0);
+        rc = flags < 0 ? flags : tc_sys_fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     }
     if (rc != 0) {
         tc_sys_close(fd);

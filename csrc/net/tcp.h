@@ -65,6 +65,10 @@ TC_NODISCARD int tc_tcp_set_nodelay(struct tc_stream *stream, bool nodelay);
 TC_NODISCARD int tc__socket_listen(const struct tc_addr *addr,
                                    const struct tc_listen_options *options);
 
+/* A copy of a descriptor that listens already: of a stream socket of any family, made elsewhere.
+ * Threads: any   Returns it, -EINVAL if it does not listen, or -errno. */
+TC_NODISCARD int tc__socket_adopt(int listen_fd);
+
 /* True for errors of accept that concern one connection, which is gone from the queue then. */
 bool tc__accept_is_transient(int error);
 

@@ -1,9 +1,10 @@
 /* An HTTP server for the lanes, without Python: `http_server [NAME=VALUE…]`.
  *
- *   header_timeout_ms=N  max_connections=N  workers=N (2)
+ *   header_timeout_ms=N  max_connections=N  workers=N (2)  listen_fd=N
  *
  * It answers / with a line and /large with 256 KiB. It prints its port, then answers each line on
- * standard input with a line of JSON: `statistics`; `stop`, or the end of the input, ends it.
+ * standard input with a line of JSON: `statistics`. `stop`, or the end of the input, ends it at once,
+ * `drain` as soon as its connections allow.
  */
 #include <inttypes.h>
 
@@ -16,6 +17,7 @@ struct arguments {
     int64_t header_timeout_ms;
     int64_t max_connections;
     int64_t workers;
+    int64_t listen_fd;
 };
 
 static bool read_number(const char *argument, const char *name, int64_t *out)
@@ -34,6 +36,7 @@ static void read_arguments(int argc, char **argv, struct arguments *out)
     for (int i = 1; i < argc; i++) {
         CHECK(read_number(argv[i], "header_timeout_ms", &out->header_timeout_ms) ||
               read_number(argv[i], "max_connections", &out->max_connections) ||
+              read_number(argv[i], "listen_fd", &out->listen_fd) ||
               read_number(argv[i], "workers", &out->workers));
     }
 }
@@ -75,7 +78,8 @@ int main(int argc, char **argv)
 
     read_arguments(argc, argv, &arguments);
     struct tc_http_options options = {
-        .net = {.max_connections = (uint32_t)arguments.max_connections},
+        .net = {.max_connections = (uint32_t)arguments.max_connections,
+                .listen_fd = (int)arguments.listen_fd},
         .header_timeout_ns = arguments.header_timeout_ms * TC_NS_PER_MS,
     };
     struct tc_runtime *runtime = start_runtime((uint32_t)arguments.workers);
@@ -84,10 +88,15 @@ int main(int argc, char **argv)
     CHECK(tc_http_server_start(server, runtime) == 0);
     printf("%u\n", port_of(tc_http_server_net(server)));
     fflush(stdout);
-    while (fgets(line, sizeof line, stdin) != NULL && strcmp(line, "stop\n") != 0) {
+    line[0] = '\0';
+    while (fgets(line, sizeof line, stdin) != NULL && strcmp(line, "statistics\n") == 0) {
         print_statistics(server);
     }
-    tc_server_abort(tc_http_server_net(server));
+    if (strcmp(line, "drain\n") == 0) {
+        tc_server_close(tc_http_server_net(server));
+    } else {
+        tc_server_abort(tc_http_server_net(server));
+    }
     CHECK(tc_server_wait(tc_http_server_net(server), tc_deadline_after_ns(SECONDS(20))) == 0);
     tc_http_server_free(server);
     stop_runtime(runtime);

@@ -216,13 +216,14 @@ class Server(AbstractContextManager["Server"]):
 class HTTPServer(AbstractContextManager["HTTPServer"]):
     """http_server.c in a process of its own, asked for its figures through a pipe."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, listen_fd: int = 0, **options: object) -> None:
         arguments = [f"{name}={value}" for name, value in options.items()]
         self.process = subprocess.Popen(
-            [BIN / "http_server", *arguments],
+            [BIN / "http_server", f"listen_fd={listen_fd}", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            pass_fds=[listen_fd] if listen_fd else [],
         )
         self.pid = self.process.pid
         self.port = int(self._read_line())
@@ -239,6 +240,18 @@ class HTTPServer(AbstractContextManager["HTTPServer"]):
         self.process.stdin.flush()
         answer: dict[str, int] = json.loads(self._read_line())
         return answer
+
+    def drain(self) -> None:
+        """Stop accepting; the process ends when its connections have."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("drain\n")
+        self.process.stdin.close()
+
+    def has_ended(self) -> bool:
+        """True once it has ended, in order."""
+        status = self.process.poll()
+        check(not status, f"the server ended with {status}")
+        return status == 0
 
     def kill(self) -> None:
         self.process.kill()

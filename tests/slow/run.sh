@@ -90,6 +90,7 @@ lane histories "$TC_SLOW_BUILD/dev/bin/stress/history" "$histories"
 [ "$form" = short ] || lane explore explore
 python_lane http_differential
 python_lane hostile
+python_lane handover
 lane fuzz sh tests/fuzz/run.sh "$fuzz"
 python_lane channels
 python_lane soak

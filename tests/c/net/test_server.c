@@ -95,6 +95,74 @@ TC_TEST(test_server_accepted_sockets_inherit_nodelay_and_are_nonblocking_cloexec
     stop_runtime(runtime);
 }
 
+/* A socket that listens on a free port, blocking and inheritable as a parent would leave it. */
+static int listen_elsewhere(void)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    TC_CHECK_EQ(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+    TC_CHECK_EQ(listen(fd, 16), 0);
+    return fd;
+}
+
+TC_TEST(test_server_inherited_socket_goes_from_one_server_to_the_next)
+{
+    static const struct tc_protocol protocol = {
+        .name = "inspect", .stack_class = TC_STACK_DEFAULT, .serve = inspect_serve};
+    struct tc_runtime *runtime = start_runtime(2);
+    int before = count_descriptors();
+    struct tc_server_options options = {.listen_fd = listen_elsewhere(), .port = 1};
+    struct tc_server *first = start_server(runtime, &tc_echo_protocol, &options);
+    struct tc_server *second = start_server(runtime, &protocol, &options);
+
+    end_server(first);
+    int fd = connect_to(second); /* the other may not take it any more */
+    send_exactly(fd, "x", 1);
+    TC_CHECK(ends_within(fd, 5));
+    TC_CHECK_EQ(tc_load_seq_cst(&seen_nodelay), 1);
+    close(fd);
+    end_server(second);
+    TC_CHECK((fcntl(options.listen_fd, F_GETFD) & FD_CLOEXEC) == 0); /* still the caller's */
+    close(options.listen_fd);
+    TC_CHECK_EQ(count_descriptors(), before);
+    stop_runtime(runtime);
+}
+
+TC_TEST(test_server_inherited_socket_that_does_not_listen_is_refused)
+{
+    struct tc_runtime *runtime = start_runtime(1);
+    struct tc_server *server;
+    int descriptors[2];
+    int before = count_descriptors();
+
+    TC_CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, descriptors), 0);
+    struct tc_server_options options = {.listen_fd = descriptors[0]};
+    TC_CHECK_EQ(tc_server_start(runtime, &tc_echo_protocol, &options, &server), -EINVAL);
+    close(descriptors[0]);
+    close(descriptors[1]);
+    TC_CHECK_EQ(tc_server_start(runtime, &tc_echo_protocol, &options, &server), -EBADF);
+    options.listen_fd = listen_elsewhere();
+    static const enum tc_sys_call calls[] = {TC_SYS_FCNTL, TC_SYS_GETSOCKOPT, TC_SYS_GETSOCKNAME,
+                                             TC_SYS_SETSOCKOPT};
+    for (size_t i = 0; i < TC_ARRAY_LEN(calls); i++) {
+        for (uint64_t nth = 1;; nth++) {
+            tc_fault_arm(calls[i], nth, ENOMEM, 1);
+            int rc = tc_server_start(runtime, &tc_echo_protocol, &options, &server);
+            uint64_t hits = tc_fault_hits(calls[i]);
+            tc_fault_disarm_all();
+            TC_CHECK_EQ(rc, hits == 0 ? 0 : -ENOMEM);
+            if (rc == 0) {
+                end_server(server);
+                break;
+            }
+        }
+    }
+    close(options.listen_fd);
+    TC_CHECK_EQ(count_descriptors(), before);
+    stop_runtime(runtime);
+}
+
 TC_TEST(test_server_deals_connections_evenly_to_its_workers)
 {
     struct tc_runtime *runtime = start_runtime(2);
