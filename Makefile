@@ -1,7 +1,7 @@
 # Names for the scripts in tools/.  `make help` prints them.
 PYTHON_IN_VENV = .venv/bin/python
 .DEFAULT_GOAL = help
-.PHONY: help run test dev bench soak lint format ctest clean
+.PHONY: help run test dev bench soak docs lint format ctest clean
 
 help:    ## this list
 	@sed -n 's/^\([a-z]*\): *[^#]*## /\1\t/p' Makefile
@@ -28,6 +28,9 @@ soak:    ## the slow lanes and CPython's own tests, in their long form
 	@sh tools/venv.sh dev
 	@sh tests/slow/run.sh long
 	@sh tests/conformance/run.sh long
+
+docs:    ## the pages of docs/, as HTML in build/docs
+	@sh tools/docs.sh
 
 lint:    ## house rules, formatting, types
 	@sh tools/venv.sh dev && sh tools/lint.sh

@@ -3,18 +3,30 @@
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-EXAMPLES = [
-    pytest.param(block, id=f"{page.name}-{number}")
-    for page in PAGES
-    for number, block in enumerate(BLOCK.findall(page.read_text()), 1)
-]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.rglob("*.rst"))]
+MARKDOWN = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+REST = re.compile(r"^\.\. code-block:: python\n\n((?: {3}.*\n|\n)+)", re.MULTILINE)
+SESSION = re.compile(r"^\.\. code-block:: pycon\n\n((?: {3}.*\n|\n)+)", re.MULTILINE)
+INCLUDED = re.compile(r"^\.\. literalinclude:: (\S+)$", re.MULTILINE)
+
+
+def examples(pattern: re.Pattern[str]) -> list[object]:
+    """Every block of the pages that a pattern finds, without its indentation."""
+    return [
+        pytest.param(textwrap.dedent(block), id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(pattern.findall(page.read_text(encoding="utf-8")), 1)
+    ]
+
+
+EXAMPLES = [*examples(MARKDOWN), *examples(REST)]
 
 
 @pytest.mark.parametrize("source", EXAMPLES)
@@ -22,7 +34,8 @@ def test_example_runs(source: str, tmp_path: Path) -> None:
     script = tmp_path / "test_example.py"
     script.write_text(source)
     # Tests are for pytest, everything else runs by itself.
-    how = ["-m", "pytest", "-p", "no:cacheprovider"] if "\nimport pytest\n" in source else []
+    is_test = re.search(r"^import pytest$", source, re.MULTILINE)
+    how = ["-m", "pytest", *("-p", "no:cacheprovider", "-p", "no:asyncio")] if is_test else []
     done = subprocess.run(
         [sys.executable, "-P", "-W", "error", *how, script],
         cwd=tmp_path,
@@ -35,17 +48,38 @@ def test_example_runs(source: str, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_readme_pipes_a_script_to_the_repl() -> None:
-    source = re.search(r"^echo '(.*)' \| python -m tinycoro$", PAGES[0].read_text(), re.MULTILINE)
-    assert source is not None
-    done = subprocess.run(
+@pytest.mark.parametrize("session", examples(SESSION))
+def test_session_shows_what_is_printed(session: str) -> None:
+    lines = session.strip().splitlines()
+    typed = [line.removeprefix(">>> ") for line in lines if line.startswith(">>> ")]
+    shown = [line for line in lines if not line.startswith(">>> ")]
+    done = run_repl("\n".join(typed))
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, shown, "")
+
+
+def test_included_programs_are_among_those_that_tests_run() -> None:
+    folder = ROOT / "tests" / "docs"
+    programs = {*folder.glob("programs/*.py"), folder / "fibers.c"}
+    for page in PAGES:
+        for name in INCLUDED.findall(page.read_text(encoding="utf-8")):
+            assert (page.parent / name).resolve() in programs
+
+
+def run_repl(source: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-P", "-W", "error", "-m", "tinycoro"],
-        input=source[1],
+        input=source,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_readme_pipes_a_script_to_the_repl() -> None:
+    source = re.search(r"^echo '(.*)' \| python -m tinycoro$", PAGES[0].read_text(), re.MULTILINE)
+    assert source is not None
+    done = run_repl(source[1])
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 1, 2]\n", "")
 
 
