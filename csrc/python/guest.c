@@ -6,10 +6,27 @@
 #include "python/loop.h"
 #include "python/mailbox.h"
 
+#include "base/list.h"
+
+#include <stddef.h>
+
 /* ---- inboxes ---------------------------------------------------------------------------- */
 
 struct guest_inbox {
     PyObject_HEAD struct tc_py_mailbox *mailbox; /* one reference                               */
+    struct tc_list guests; /* of struct tc_py_guest, pending                                    */
+    PyObject *weakrefs;
+};
+
+struct tc_py_guest {
+    PyObject_HEAD PyObject *loop; /* owned; asyncio's                                           */
+    struct tc_list link; /* in the guests of the loop's inbox while op is not NULL and that lives */
+    struct tc_py_mailbox *mailbox; /* one reference, or NULL                                    */
+    PyObject *callbacks; /* owned; a list of (callback, context), NULL when called              */
+    PyObject *message; /* owned; of cancel(), or NULL                                           */
+    struct tc_py_operation *op; /* owned while pending: the task holds the guest only           */
+    bool is_blocking; /* _asyncio_future_blocking                                               */
+    bool is_cancelled;
 };
 
 /* The reader that the other loop calls. */
@@ -23,9 +40,22 @@ static PyObject *inbox_call(PyObject *self, PyObject *Py_UNUSED(args), PyObject 
 
 static void inbox_dealloc(PyObject *self)
 {
-    struct tc_py_mailbox *mailbox = ((struct guest_inbox *)self)->mailbox;
+    struct guest_inbox *inbox = (struct guest_inbox *)self;
+    struct tc_py_mailbox *mailbox = inbox->mailbox;
     PyTypeObject *type = Py_TYPE(self);
+    struct tc_list *link;
 
+    if (inbox->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    while ((link = tc_list_pop_front(&inbox->guests)) != NULL) {
+        struct tc_py_operation *op = tc_container_of(link, struct tc_py_guest, link)->op;
+
+        Py_INCREF(op);
+        tc_py_operation_clear(op);
+        tc_py_guest_leave(op);
+        Py_DECREF(op);
+    }
     if (mailbox != NULL) {
         tc_py_mailbox_close(mailbox);
         tc_py_mailbox_release(mailbox);
@@ -34,8 +64,15 @@ static void inbox_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+static PyMemberDef inbox_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(struct guest_inbox, weakrefs), Py_READONLY,
+     NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyType_Slot inbox_slots[] = {
     {Py_tp_dealloc, inbox_dealloc},
+    {Py_tp_members, inbox_members},
     {Py_tp_call, inbox_call},
     {0, NULL},
 };
@@ -51,12 +88,14 @@ static PyType_Spec inbox_spec = {
 static PyObject *inbox_new(struct tc_py_loop_state *state, PyObject *b_loop)
 {
     PyObject *self = state->inbox_type->tp_alloc(state->inbox_type, 0);
+    PyObject *weak = NULL;
     PyObject *result = NULL;
     int error;
 
     if (self == NULL) {
         return NULL;
     }
+    tc_list_init(&((struct guest_inbox *)self)->guests);
     error = tc_py_mailbox_new_guest(&((struct guest_inbox *)self)->mailbox);
     if (error < 0) {
         Py_DECREF(self);
@@ -65,9 +104,11 @@ static PyObject *inbox_new(struct tc_py_loop_state *state, PyObject *b_loop)
     result =
         PyObject_CallMethod(b_loop, "add_reader", "iO",
                             tc_py_mailbox_guest_fd(((struct guest_inbox *)self)->mailbox), self);
-    if (result != NULL && PyObject_SetItem(state->inboxes, b_loop, self) < 0) {
+    weak = result == NULL ? NULL : PyWeakref_NewRef(self, NULL);
+    if (weak == NULL || PyObject_SetItem(state->inboxes, b_loop, weak) < 0) {
         Py_CLEAR(result);
     }
+    Py_XDECREF(weak);
     if (result == NULL) {
         Py_CLEAR(self);
     }
@@ -78,26 +119,26 @@ static PyObject *inbox_new(struct tc_py_loop_state *state, PyObject *b_loop)
 /* The inbox of the loop: a new reference or NULL. */
 static PyObject *inbox_of(struct tc_py_loop_state *state, PyObject *b_loop)
 {
-    PyObject *inbox = PyObject_GetItem(state->inboxes, b_loop);
+    PyObject *weak = PyObject_GetItem(state->inboxes, b_loop);
+    PyObject *inbox = weak == NULL ? NULL : PyObject_CallNoArgs(weak);
 
-    if (inbox != NULL || !PyErr_ExceptionMatches(PyExc_KeyError)) {
+    Py_XDECREF(weak);
+    if (inbox != NULL && inbox != Py_None) {
         return inbox;
     }
-    PyErr_Clear();
+    Py_XDECREF(inbox); /* None: it went with the reader */
+    if (weak == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
+            return NULL;
+        }
+        PyErr_Clear();
+    } else if (inbox == NULL) {
+        return NULL;
+    }
     return inbox_new(state, b_loop);
 }
 
 /* ---- the future ------------------------------------------------------------------------- */
-
-struct tc_py_guest {
-    PyObject_HEAD PyObject *loop; /* owned; asyncio's                                           */
-    PyObject *inbox;              /* owned                                                      */
-    PyObject *callbacks;          /* owned; a list of (callback, context), NULL when called     */
-    PyObject *message;            /* owned; of cancel(), or NULL                                */
-    struct tc_py_operation *op;   /* owned while pending: the task holds the guest only         */
-    bool is_blocking;             /* _asyncio_future_blocking                                   */
-    bool is_cancelled;
-};
 
 static struct tc_py_guest *guest_of(PyObject *self)
 {
@@ -227,10 +268,15 @@ static PyObject *guest_cancel(PyObject *object, PyObject *const *args, Py_ssize_
     if (tc_py_bind(&params, args, nargs, names, &b_message) < 0) {
         return NULL;
     }
-    if (op == NULL || op->state != TC_PY_OPERATION_SUSPENDED || !op->ops->withdraw(op)) {
+    if (op == NULL && self->callbacks == NULL) {
         Py_RETURN_FALSE;
     }
-    op->state = TC_PY_OPERATION_CANCELLED;
+    if (op != NULL) { /* else its inbox has gone, and nobody else will wake the task */
+        if (op->state != TC_PY_OPERATION_SUSPENDED || !op->ops->withdraw(op)) {
+            Py_RETURN_FALSE;
+        }
+        op->state = TC_PY_OPERATION_CANCELLED;
+    }
     self->is_cancelled = true;
     Py_XSETREF(self->message, Py_XNewRef(b_message == Py_None ? NULL : b_message));
     if (guest_schedule(self) < 0) {
@@ -291,6 +337,13 @@ static int guest_set_blocking(PyObject *object, PyObject *b_value, void *Py_UNUS
     return is_true < 0 ? -1 : 0;
 }
 
+/* Not pending any more. */
+static void forget_operation(struct tc_py_guest *self)
+{
+    tc_list_remove(&self->link); /* of no list, if the inbox has gone */
+    Py_CLEAR(self->op);
+}
+
 static int guest_traverse(PyObject *object, visitproc visit, void *arg)
 {
     struct tc_py_guest *self = guest_of(object);
@@ -307,10 +360,9 @@ static int guest_clear(PyObject *object)
 {
     struct tc_py_guest *self = guest_of(object);
 
+    forget_operation(self);
     Py_CLEAR(self->callbacks);
     Py_CLEAR(self->message);
-    Py_CLEAR(self->op);
-    Py_CLEAR(self->inbox);
     Py_CLEAR(self->loop);
     return 0;
 }
@@ -321,6 +373,9 @@ static void guest_dealloc(PyObject *object)
 
     PyObject_GC_UnTrack(object);
     (void)guest_clear(object); /* cannot fail */
+    if (guest_of(object)->mailbox != NULL) {
+        tc_py_mailbox_release(guest_of(object)->mailbox);
+    }
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -387,12 +442,15 @@ struct tc_py_mailbox *tc_py_guest_mailbox(struct tc_py_operation *op)
         return NULL;
     }
     guest->loop = loop;
-    guest->inbox = inbox;
+    guest->mailbox = ((struct guest_inbox *)inbox)->mailbox;
+    tc_py_mailbox_acquire(guest->mailbox);
+    tc_list_push_back(&((struct guest_inbox *)inbox)->guests, &guest->link);
+    Py_DECREF(inbox); /* its loop keeps it */
     guest->op = (struct tc_py_operation *)Py_NewRef(op);
     guest->is_blocking = true;
     tc_py_guest_leave(op);
     op->guest = (PyObject *)guest;
-    return ((struct guest_inbox *)inbox)->mailbox;
+    return guest->mailbox;
 }
 
 void tc_py_guest_wake(struct tc_py_operation *op)
@@ -417,7 +475,7 @@ void tc_py_guest_leave(struct tc_py_operation *op)
         return;
     }
     op->guest = NULL;
-    Py_CLEAR(guest->op); /* not the last one: the caller holds the operation */
+    forget_operation(guest); /* not the last reference: the caller holds the operation */
     Py_DECREF(guest);
 }
 

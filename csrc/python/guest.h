@@ -6,7 +6,9 @@
  * is returned without one.
  *
  * Each such loop has one hidden inbox, made at the first wait: a mailbox whose descriptor that loop
- * watches through add_reader. It goes when the loop goes.
+ * watches through add_reader. Only the loop owns it, as the reader's callback: so it goes when the loop
+ * is closed, and ends the waits that are left. Their tasks never run again and must not take from a
+ * channel.
  *
  *   wait begins     tc_py_guest_mailbox: the guest, and the inbox of its loop
  *   outcome         tc_py_guest_wake: schedules the callbacks by loop.call_soon, the task runs, and

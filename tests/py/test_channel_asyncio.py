@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -12,6 +15,10 @@ import pytest
 import tinycoro
 from support import PATIENCE
 from tinycoro import Channel, ChannelClosed, _core, select
+
+
+class Item:
+    """Something that a weak reference can be made of."""
 
 
 def test_tasks_of_asyncio_exchange() -> None:
@@ -214,3 +221,98 @@ def test_two_loops_of_asyncio_in_threads() -> None:
     assert asyncio.run(receive()) == list(range(100))
     thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+# ---- a loop that is closed while tasks wait ------------------------------------------------------
+
+
+def leave_waiting(*waits: Coroutine[Any, Any, None]) -> asyncio.AbstractEventLoop:
+    """A closed loop of asyncio, some tasks of which were waiting; they are kept alive by it."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    loop.kept = [loop.create_task(wait) for wait in waits]  # type: ignore[attr-defined]
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    return loop
+
+
+def test_a_task_of_a_closed_loop_takes_nothing() -> None:
+    rendezvous: Channel[int] = Channel()
+    buffered: Channel[int] = Channel(1)
+    chosen: Channel[int] = Channel()
+
+    async def receive(channel: Channel[int]) -> None:
+        await channel.recv()
+
+    async def choose() -> None:
+        await select(chosen.recv(), Channel().recv(), timeout=3600)
+
+    loop = leave_waiting(receive(rendezvous), receive(buffered), choose())
+    for channel in (rendezvous, buffered, chosen):
+        assert channel.statistics().receivers == 0
+    with pytest.raises(tinycoro.WouldBlock):
+        rendezvous.send_nowait(1)
+    with pytest.raises(tinycoro.WouldBlock):
+        chosen.send_nowait(1)
+    buffered.send_nowait(1)
+    assert buffered.recv_nowait() == 1
+    del loop
+    gc.collect()
+
+
+def test_a_task_of_a_closed_loop_gives_nothing() -> None:
+    channel: Channel[object] = Channel()
+
+    async def send(item: Item) -> None:
+        await channel.send(item)
+
+    item = Item()
+    left = weakref.ref(item)
+    loop = leave_waiting(send(item))
+    assert channel.statistics().senders == 0
+    with pytest.raises(tinycoro.WouldBlock):
+        channel.recv_nowait()
+    del item, loop
+    gc.collect()
+    assert left() is None
+
+
+def test_what_was_under_way_to_a_closed_loop_is_freed() -> None:
+    """The delivery has won: the item belongs to a task that never runs."""
+    channel: Channel[object] = Channel()
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+
+    async def receive() -> None:
+        await channel.recv()
+
+    task = loop.create_task(receive())
+    loop.run_until_complete(asyncio.sleep(0))
+    item = Item()
+    left = weakref.ref(item)
+    channel.send_nowait(item)
+    loop.close()
+    del item, loop, task
+    gc.collect()
+    assert left() is None
+
+
+def test_a_loop_that_stops_watching_ends_its_waits_too() -> None:
+    """Another inbox is made for the next wait."""
+
+    async def main() -> None:
+        channel: Channel[int] = Channel()
+        loop: Any = asyncio.get_running_loop()
+        task = asyncio.create_task(channel.recv())
+        await asyncio.sleep(0)
+        for fd in [fd for fd in loop._selector.get_map() if fd != loop._ssock.fileno()]:
+            loop.remove_reader(fd)
+        assert channel.statistics().receivers == 0
+        task.cancel()
+        await asyncio.wait([task])
+        other = asyncio.create_task(channel.recv())
+        await asyncio.sleep(0)
+        channel.send_nowait(2)
+        assert await other == 2
+
+    asyncio.run(main())
