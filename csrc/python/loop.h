@@ -13,7 +13,7 @@
  *
  * INVARIANTS
  *  L1  The ready queue owns one reference to each node in it; a node is in it at most once.
- *  L2  Live tasks are in `tasks`, which owns a reference to each.
+ *  L2  Live tasks are in `tasks`, which owns a reference to each, until the loop is closed.
  *  L3  While `thread` is not 0, only that thread touches anything but mailbox and constants.
  *  L4  A timer in the heap is owned by whoever armed it, who takes it out before it dies; or by the
  *      heap (tc_py_timer_owned).

@@ -432,6 +432,7 @@ static PyObject *loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
         tc_py_streams_drop(loop);
         tc_py_descriptors_clear(loop);
         release_mailbox(loop);
+        drop_tasks(loop); /* last: what they leave behind may look at the loop */
     }
     Py_RETURN_NONE;
 }

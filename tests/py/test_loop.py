@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+import weakref
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -315,3 +317,53 @@ def test_descriptors_are_given_back() -> None:
         loop.run_until_complete(tinycoro.sleep(0))
         loop.close()
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+# ---- tasks of a closed loop ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", range(3))
+@pytest.mark.filterwarnings("ignore:.* was never awaited:RuntimeWarning")
+def test_tasks_die_with_the_loop_they_wait_in(steps: int) -> None:
+    """Ready, sleeping, or waiting for what nobody holds: they end as the loop is closed."""
+    loop = tinycoro.new_event_loop()
+    reports: list[str] = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
+
+    async def give_way() -> None:
+        while True:
+            await tinycoro.sleep(0)
+
+    async def wait() -> None:
+        await loop.create_future()
+
+    waits: list[Coroutine[Any, Any, None]] = [give_way(), wait(), tinycoro.sleep(3600)]
+    tasks = [loop.create_task(it) for it in waits]
+    left = [weakref.ref(task) for task in tasks]
+    for _ in range(steps):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    del tasks, waits
+    loop.close()
+    gc.collect()
+    assert [it() for it in left] == [None] * 3
+    assert reports == ["Task was destroyed but it is pending!"] * 3
+
+
+def test_a_task_that_is_held_outlives_its_loop() -> None:
+    loop = tinycoro.new_event_loop()
+    future = loop.create_future()
+
+    async def wait(future: tinycoro.Future[None]) -> None:
+        await future
+
+    task = loop.create_task(wait(future))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    future.set_result(None)
+    assert not task.done()
+    assert "wait" in repr(task)
+    task._log_destroy_pending = False
+    del task, loop, future
+    gc.collect()
