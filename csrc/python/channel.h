@@ -38,9 +38,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* After so many operations that did not wait, one yields by force (DESIGN: fairness). */
-enum { TC_PY_FAST_MAX = 64 };
-
 enum tc_py_items {
     TC_PY_ITEMS_OBJECT,
     TC_PY_ITEMS_BYTES,

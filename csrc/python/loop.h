@@ -40,7 +40,7 @@
 enum {
     TC_PY_LOOK_AFTER = 128, /* nodes run between two looks at descriptors and signals           */
     TC_PY_TASK_NUMBERS = TC_PY_FREE_THREADED ? 256 : 1, /* of "Task-N", taken at once             */
-    TC_PY_STREAK = 64, /* operations of a task that may end at once before one yields      */
+    TC_PY_FAST_MAX = 64, /* operations of a step that may end at once before one yields     */
     TC_PY_TAG_WAKE = 0, /* poller tags                                                      */
     TC_PY_TAG_SIGNAL = 1,
 };
@@ -62,8 +62,6 @@ struct tc_py_loop {
     struct tc_list blocked; /* the same                                                 */
     struct tc_list listeners; /* of struct tc_py_listener (SS1)                           */
     char *scratch; /* owned; all its streams receive into it; NULL: not yet    */
-    struct tc_py_task *streak_task; /* not dereferenced; whose streak it is                     */
-    uint32_t streak; /* operations in a row that did not wait                    */
     struct tc_py_descriptors descriptors; /* what it polls                                      */
     struct tc_py_task *current; /* borrowed; whose step runs now                            */
     struct tc_py_mailbox *mailbox; /* one reference; NULL once closed                          */
@@ -79,7 +77,7 @@ struct tc_py_loop {
     _Atomic unsigned long thread; /* who runs it, 0 while nobody does                         */
     uint32_t generation; /* of forks, when it was made                               */
     uint32_t since_look; /* nodes run since the last look                            */
-    uint32_t fast; /* operations of channels that the present step did not wait for */
+    uint32_t fast; /* operations of channels and streams that the present step did not wait for */
     int signal_fd; /* our end of the wake-up socket, -1: none                  */
     int signal_write_fd; /* the end for signal.set_wakeup_fd                         */
     bool is_stopping;
@@ -140,19 +138,16 @@ static inline int tc_py_loop_check(struct tc_py_loop *loop, const char *what)
 /* Refuse a closed loop. Threads: attached   Returns 0, or -1 with RuntimeError set. */
 int tc_py_loop_check_open(struct tc_py_loop *loop);
 
-/* Whether the running task has to yield, after TC_PY_STREAK operations that did not wait; to be asked
- * once by each. One that waits sets `streak` to 0. */
+/* Whether the running task has to yield, because so many operations of its step did not wait; to be
+ * asked once by each. One that waits ends the step, and so begins anew. */
 static inline bool tc_py_loop_must_yield(struct tc_py_loop *loop)
 {
-    if (loop->streak_task != loop->current) {
-        loop->streak_task = loop->current;
-        loop->streak = 0;
+    if (tc_unlikely(loop->fast >= TC_PY_FAST_MAX)) {
+        loop->fast = 0;
+        return true;
     }
-    if (tc_likely(++loop->streak <= TC_PY_STREAK)) {
-        return false;
-    }
-    loop->streak = 0;
-    return true;
+    loop->fast++;
+    return false;
 }
 
 /* ---- ready queue and timers ------------------------------------------------------------------ */

@@ -84,7 +84,6 @@ static enum tc_py_outcome wait_for_data(struct tc_py_read *self)
         return failed(self);
     }
     reader->waiter = self;
-    reader->loop->streak = 0;
     return TC_PY_SUSPEND;
 }
 

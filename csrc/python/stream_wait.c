@@ -42,7 +42,6 @@ static enum tc_py_outcome ended(struct tc_py_stream_wait *self, enum tc_py_outco
 static enum tc_py_outcome suspend(struct tc_py_stream_wait *self)
 {
     tc_list_push_back(&self->stream->waiters, &self->link);
-    self->stream->loop->streak = 0;
     return TC_PY_SUSPEND;
 }
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import tinycoro
 from both import Lib, run_both, same_on_both
 from support import IS_SLOW_LANE
+from tinycoro import Channel
 
 IS_OLD = not hasattr(asyncio, "QueueShutDown")  # before 3.13: one separator only
 
@@ -309,3 +310,42 @@ def test_reads_that_do_not_wait_let_others_run() -> None:
         return turns
 
     assert 10 <= tinycoro.run(main()) <= 20
+
+
+async def count_turns(fast: int) -> int:
+    """The turns that go by while a task reads and receives `fast` times without need to wait."""
+    reader = tinycoro.StreamReader()
+    reader.feed_data(b"x" * fast)
+    channel: Channel[int] = Channel(fast)
+    for number in range(fast):
+        channel.send_nowait(number)
+    turns = 0
+    is_over = False
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if not is_over:
+            loop.call_soon(turn)
+
+    loop = tinycoro.get_running_loop()
+    loop.call_soon(turn)
+    await tinycoro.sleep(0)
+    before = turns
+    for _ in range(fast):
+        await reader.readexactly(1)
+        await channel.recv()
+    is_over = True
+    return turns - before
+
+
+def test_a_task_that_never_waits_yields_by_force() -> None:
+    """After 64 operations of one step. Any wait ends the step and begins the count anew."""
+
+    async def main() -> None:
+        assert await count_turns(30) == 0
+        assert await count_turns(30) == 0, "count_turns() has waited in between"
+        assert await count_turns(33) == 1
+        assert await count_turns(70) == 2
+
+    tinycoro.run(main())
