@@ -65,6 +65,7 @@ int tc_py_add_servers(PyObject *module);
 /* Create the private functions that tests use: fault injection, dump (testing.c). */
 int tc_py_add_testing(PyObject *module);
 int tc_py_add_testing_http(PyObject *module);
+int tc_py_add_testing_memory(PyObject *module);
 
 /* Create _testing.relay, a C fiber between two channels (relay.c). */
 int tc_py_add_relay(PyObject *module);

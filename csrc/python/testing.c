@@ -5,6 +5,7 @@
 #include "python/process.h"
 
 #include "base/fault.h"
+#include "sched/thread.h"
 
 #include <limits.h>
 
@@ -108,6 +109,22 @@ static PyObject *fault_names(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ig
     return names;
 }
 
+PyDoc_STRVAR(seed_doc,
+             "_seed($module, seed, /)\n"
+             "--\n\n"
+             "Let the random choices of this thread begin at `seed`, as those of select().");
+
+static PyObject *seed_thread(PyObject *Py_UNUSED(module), PyObject *b_seed)
+{
+    int64_t seed = 0;
+
+    if (tc_py_integer(b_seed, "seed", false, 0, INT64_MAX, &seed) < 0) {
+        return NULL;
+    }
+    tc_thread_seed((uint64_t)seed);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(dump_doc, "_dump($module, fd, /)\n"
                        "--\n\n"
                        "Write one line for every fiber to a file descriptor.");
@@ -131,13 +148,14 @@ static PyMethodDef testing_functions[] = {
     {"_fault_disarm", fault_disarm, METH_NOARGS, fault_disarm_doc},
     {"_fault_hits", fault_hits, METH_O, fault_hits_doc},
     {"_fault_names", fault_names, METH_NOARGS, fault_names_doc},
+    {"_seed", seed_thread, METH_O, seed_doc},
     {"_dump", dump, METH_O, dump_doc},
     {NULL, NULL, 0, NULL},
 };
 
 int tc_py_add_testing(PyObject *module)
 {
-    if (tc_py_add_testing_http(module) < 0) {
+    if (tc_py_add_testing_http(module) < 0 || tc_py_add_testing_memory(module) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, testing_functions);

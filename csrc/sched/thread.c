@@ -43,13 +43,20 @@ int tc_thread_park(const struct tc_park *park)
     return self->waiter.result;
 }
 
+void tc_thread_seed(uint64_t seed)
+{
+    struct thread_record *self = this_thread();
+
+    tc_rand_init(&self->rand, seed);
+    self->is_seeded = true;
+}
+
 uint64_t tc_thread_random(void)
 {
     struct thread_record *self = this_thread();
 
     if (!self->is_seeded) {
-        tc_rand_init(&self->rand, (uint64_t)tc_clock_now_ns() ^ (uintptr_t)self);
-        self->is_seeded = true;
+        tc_thread_seed((uint64_t)tc_clock_now_ns() ^ (uintptr_t)self);
     }
     return tc_rand_next(&self->rand);
 }

@@ -31,4 +31,8 @@ TC_NODISCARD int tc_thread_park(const struct tc_park *park);
  * Parks: never   Threads: plain ones */
 uint64_t tc_thread_random(void);
 
+/* Begin the calling thread's numbers anew, for tests that want the same each time.
+ * Parks: never   Threads: plain ones */
+void tc_thread_seed(uint64_t seed);
+
 #endif

@@ -14,7 +14,7 @@ import pytest
 
 import tinycoro
 from support import PATIENCE, SLACK, drop, wait_until
-from tinycoro import Channel, ChannelClosed, select, select_blocking
+from tinycoro import Channel, ChannelClosed, _core, select, select_blocking
 
 # An operation of a channel, whatever it gives.
 Op = Any
@@ -309,3 +309,42 @@ def test_nothing_is_lost_in_a_crowd(seed: int) -> None:
 
     expected = [name * 1000 + number for name in range(senders) for number in range(items_each)]
     assert sorted(tinycoro.run(main())) == expected
+
+
+# ---- evenness ----------------------------------------------------------------------------------
+
+PICKS = 100_000
+
+
+async def pick_many(picks: int) -> Counter[int]:
+    """Which of four cases is taken, when all can be."""
+    full = [ready(), ready()]
+    empty: list[Channel[Any]] = [Channel(1), Channel(1)]
+    picked: Counter[int] = Counter()
+    for _ in range(picks):
+        index, _ = await select(
+            full[0].recv(), empty[0].send("x"), full[1].recv(), empty[1].send("x")
+        )
+        picked[index] += 1
+        if index % 2 == 0:
+            full[index // 2].send_nowait("x")
+        else:
+            empty[index // 2].recv_nowait()
+    return picked
+
+
+def test_among_ready_cases_the_choice_is_even() -> None:
+    _core._seed(20260)
+    picked = tinycoro.run(pick_many(PICKS))
+    expected = PICKS / 4
+    chi_square = sum((picked[case] - expected) ** 2 / expected for case in range(4))
+    assert chi_square < 30.66, picked  # three degrees of freedom, p > 1e-6
+
+
+def test_a_seed_makes_the_choices_the_same() -> None:
+    def attempt(seed: int) -> Counter[int]:
+        _core._seed(seed)
+        return tinycoro.run(pick_many(1000))
+
+    assert attempt(7) == attempt(7)
+    assert attempt(7) != attempt(8)
