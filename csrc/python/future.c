@@ -107,15 +107,99 @@ int tc_py_future_add_node(struct tc_py_future *future, struct tc_py_node *node)
 int tc_py_future_add_callback(struct tc_py_future *future, PyObject *b_callable,
                               PyObject *b_context)
 {
-    PyObject *entry = PyTuple_Pack(2, b_callable, b_context);
+    struct tc_py_handle *handle = tc_py_handle_new_later(future->loop, b_callable, b_context);
     int result;
 
-    if (entry == NULL) {
+    if (handle == NULL) {
         return -1;
     }
-    result = callbacks_append(future, entry);
-    Py_DECREF(entry);
+    result = callbacks_append(future, (PyObject *)handle);
+    Py_DECREF(handle);
     return result;
+}
+
+/* True if an entry of the callbacks is an add_done_callback. */
+static bool is_callback(const struct tc_py_future *future, PyObject *b_entry)
+{
+    return Py_IS_TYPE(b_entry, future->loop->state->handle_type) &&
+           ((struct tc_py_handle *)b_entry)->callback != NULL; /* the collector may clear it */
+}
+
+/* True if it is add_done_callback(b_callable). -1 with an exception. */
+static int entry_calls(const struct tc_py_future *future, PyObject *b_entry, PyObject *b_callable)
+{
+    PyObject *callback;
+    int result;
+
+    if (!is_callback(future, b_entry)) {
+        return 0;
+    }
+    callback = Py_NewRef(((struct tc_py_handle *)b_entry)->callback);
+    result = PyObject_RichCompareBool(callback, b_callable, Py_EQ);
+    Py_DECREF(callback);
+    return result;
+}
+
+/* A list of the entries of the callbacks, or NULL. */
+static PyObject *entries(const struct tc_py_future *future)
+{
+    PyObject *b_callbacks = future->callbacks;
+
+    if (b_callbacks == NULL || tc_py_future_is_done(future)) { /* FU1 */
+        return PyList_New(0);
+    }
+    return PyList_CheckExact(b_callbacks) ? PySequence_List(b_callbacks)
+                                          : Py_BuildValue("[O]", b_callbacks);
+}
+
+Py_ssize_t tc_py_future_remove_callback(struct tc_py_future *future, PyObject *b_callable)
+{
+    PyObject *old = entries(future);
+    PyObject *kept = old == NULL ? NULL : PyList_New(0);
+    Py_ssize_t count = 0;
+
+    for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(old); i++) {
+        PyObject *b_entry = PyList_GET_ITEM(old, i);
+        int equal = entry_calls(future, b_entry, b_callable);
+
+        if (equal > 0) {
+            count++;
+        } else if (equal < 0 || PyList_Append(kept, b_entry) < 0) {
+            Py_CLEAR(kept);
+        }
+    }
+    Py_XDECREF(old);
+    if (kept == NULL) {
+        return -1;
+    }
+    if (count > 0 && !tc_py_future_is_done(future)) { /* __eq__ may have ended the future */
+        Py_SETREF(future->callbacks, kept);
+    } else {
+        Py_DECREF(kept);
+    }
+    return count;
+}
+
+PyObject *tc_py_future_list_callbacks(struct tc_py_future *future)
+{
+    PyObject *all = entries(future);
+    PyObject *list = all == NULL ? NULL : PyList_New(0);
+
+    for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(all); i++) {
+        struct tc_py_handle *b_handle = (struct tc_py_handle *)PyList_GET_ITEM(all, i);
+        PyObject *pair;
+
+        if (!is_callback(future, (PyObject *)b_handle)) {
+            continue;
+        }
+        pair = PyTuple_Pack(2, b_handle->callback, b_handle->context);
+        if (pair == NULL || PyList_Append(list, pair) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(pair);
+    }
+    Py_XDECREF(all);
+    return list;
 }
 
 void tc_py_future_remove_node(struct tc_py_future *future, struct tc_py_node *node)
@@ -144,16 +228,9 @@ void tc_py_future_remove_node(struct tc_py_future *future, struct tc_py_node *no
 /* Tell one entry of the callbacks. */
 static void notify(struct tc_py_future *future, PyObject *b_entry)
 {
-    if (!PyTuple_CheckExact(b_entry)) {
-        struct tc_py_node *node = (struct tc_py_node *)b_entry;
+    struct tc_py_node *node = (struct tc_py_node *)b_entry;
 
-        node->ops->future_done(node, future);
-        return;
-    }
-    if (tc_py_loop_call(future->loop, PyTuple_GET_ITEM(b_entry, 0), (PyObject *)future,
-                        PyTuple_GET_ITEM(b_entry, 1)) < 0) {
-        PyErr_WriteUnraisable(b_entry); /* no memory, or the loop was closed */
-    }
+    node->ops->future_done(node, future);
 }
 
 void tc_py_future_end(struct tc_py_future *future, uint32_t kind, PyObject *result)

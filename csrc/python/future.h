@@ -1,9 +1,9 @@
 /* python/future.h — a result that is not there yet, and those who wait for it.
  *
- * `callbacks` holds who waits, in order: NULL, one entry, or a list of entries. An entry is either a
- * node (a task that awaits, a gather), told through node->ops->future_done, or a tuple (callable,
- * context) from add_done_callback, called by way of the ready queue. The common future has one
- * waiter, and costs no list.
+ * `callbacks` holds who waits, in order: NULL, one entry, or a list of entries. An entry is a node,
+ * told through node->ops->future_done: a task that awaits, a gather, or the handle of an
+ * add_done_callback, which is made then, so that the end of a future needs no memory. The common
+ * future has one waiter, and costs no list.
  *
  * INVARIANTS
  *  FU1  PENDING is left once; from then on `callbacks` is NULL or, of a failed future, the traceback
@@ -110,6 +110,12 @@ int tc_py_future_add_node(struct tc_py_future *future, struct tc_py_node *node);
 /* The same for add_done_callback. Returns 0, or -1 with MemoryError set. */
 int tc_py_future_add_callback(struct tc_py_future *future, PyObject *b_callable,
                               PyObject *b_context);
+
+/* The same for remove_done_callback. Returns how many there were, or -1 with an exception set. */
+Py_ssize_t tc_py_future_remove_callback(struct tc_py_future *future, PyObject *b_callable);
+
+/* A list of (callable, context), as asyncio's repr wants them; a new reference, or NULL. */
+PyObject *tc_py_future_list_callbacks(struct tc_py_future *future);
 
 /* Take `node` out of the callbacks. */
 void tc_py_future_remove_node(struct tc_py_future *future, struct tc_py_node *node);

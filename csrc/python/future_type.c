@@ -2,7 +2,6 @@
 #include "python/args.h"
 #include "python/debug.h"
 #include "python/future.h"
-#include "python/handle.h"
 
 #include <stddef.h>
 
@@ -310,57 +309,12 @@ static PyObject *future_add_done_callback(PyObject *self, PyObject *const *args,
 PyDoc_STRVAR(remove_doc, "remove_done_callback($self, fn, /)\n--\n\n"
                          "Remove every callback that equals fn; return how many there were.");
 
-/* True if an entry of the callbacks is add_done_callback(b_callable). -1 with an exception. */
-static int entry_calls(PyObject *b_entry, PyObject *b_callable)
-{
-    if (!PyTuple_CheckExact(b_entry)) {
-        return 0;
-    }
-    return PyObject_RichCompareBool(PyTuple_GET_ITEM(b_entry, 0), b_callable, Py_EQ);
-}
-
-/* The callbacks without those that equal `b_callable`; counts them. A new list or NULL. */
-static PyObject *callbacks_without(PyObject *b_callbacks, PyObject *b_callable, Py_ssize_t *count)
-{
-    PyObject *old = PyList_CheckExact(b_callbacks) ? PySequence_List(b_callbacks)
-                                                   : Py_BuildValue("[O]", b_callbacks);
-    PyObject *kept = old == NULL ? NULL : PyList_New(0);
-
-    for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(old); i++) {
-        PyObject *b_entry = PyList_GET_ITEM(old, i);
-        int equal = entry_calls(b_entry, b_callable);
-
-        if (equal > 0) {
-            (*count)++;
-        } else if (equal < 0 || PyList_Append(kept, b_entry) < 0) {
-            Py_CLEAR(kept);
-        }
-    }
-    Py_XDECREF(old);
-    return kept;
-}
-
 static PyObject *future_remove_done_callback(PyObject *self, PyObject *b_callable)
 {
     struct tc_py_future *future = SELF_OR_NULL("remove_done_callback");
-    Py_ssize_t count = 0;
-    PyObject *kept;
+    Py_ssize_t count = future == NULL ? -1 : tc_py_future_remove_callback(future, b_callable);
 
-    if (future == NULL) {
-        return NULL;
-    }
-    if (!tc_py_future_is_done(future) && future->callbacks != NULL) {
-        kept = callbacks_without(future->callbacks, b_callable, &count);
-        if (kept == NULL) {
-            return NULL;
-        }
-        if (!tc_py_future_is_done(future) && count > 0) { /* __eq__ may have ended the future */
-            Py_SETREF(future->callbacks, kept);
-        } else {
-            Py_DECREF(kept);
-        }
-    }
-    return PyLong_FromSsize_t(count);
+    return count < 0 ? NULL : PyLong_FromSsize_t(count);
 }
 
 PyDoc_STRVAR(get_loop_doc, "get_loop($self, /)\n--\n\n"
@@ -456,26 +410,7 @@ static PyObject *get_ended(PyObject *self, void *closure)
 
 static PyObject *get_callbacks(PyObject *self, void *Py_UNUSED(closure))
 {
-    PyObject *b_callbacks = future_of(self)->callbacks;
-    PyObject *list = PyList_New(0);
-
-    if (list == NULL || b_callbacks == NULL || tc_py_future_is_done(future_of(self))) {
-        return list;
-    }
-    if (!PyList_CheckExact(b_callbacks)) {
-        if (PyTuple_CheckExact(b_callbacks) && PyList_Append(list, b_callbacks) < 0) {
-            Py_CLEAR(list);
-        }
-        return list;
-    }
-    for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(b_callbacks); i++) {
-        PyObject *b_entry = PyList_GET_ITEM(b_callbacks, i);
-
-        if (PyTuple_CheckExact(b_entry) && PyList_Append(list, b_entry) < 0) {
-            Py_CLEAR(list);
-        }
-    }
-    return list;
+    return tc_py_future_list_callbacks(future_of(self));
 }
 
 static PyObject *get_source_traceback(PyObject *self, void *Py_UNUSED(closure))

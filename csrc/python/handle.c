@@ -123,9 +123,32 @@ static int handle_run(struct tc_py_node *self, struct tc_py_loop *loop)
     return result;
 }
 
+static int trace_handle(struct tc_py_handle *handle)
+{
+    handle->is_traced = true;
+    return tc_py_debug_trace(handle->loop->state, (PyObject *)handle);
+}
+
+static void handle_future_done(struct tc_py_node *self, struct tc_py_future *b_future)
+{
+    struct tc_py_handle *handle = (struct tc_py_handle *)self;
+    struct tc_py_loop *loop = handle->loop;
+
+    if (tc_py_loop_check_open(loop) < 0 ||
+        (tc_unlikely(loop->is_debug) && trace_handle(handle) < 0)) {
+        PyErr_WriteUnraisable((PyObject *)handle);
+    }
+    /* relaxed: as in check_open. */
+    if (!tc_load_relaxed(&loop->is_closed)) {
+        handle->arguments = Py_NewRef((PyObject *)b_future);
+        handle->is_single = true;
+        tc_py_loop_ready(loop, &handle->node);
+    }
+}
+
 static const struct tc_py_node_ops handle_ops = {
     .run = handle_run,
-    .future_done = NULL,
+    .future_done = handle_future_done,
     .cancel_wait = NULL,
 };
 
@@ -160,15 +183,9 @@ static int store_arguments(struct tc_py_handle *handle, PyObject *const *b_argum
     return 0;
 }
 
-static int trace_handle(struct tc_py_handle *handle)
-{
-    handle->is_traced = true;
-    return tc_py_debug_trace(handle->loop->state, (PyObject *)handle);
-}
-
-struct tc_py_handle *tc_py_handle_new(struct tc_py_loop *loop, PyTypeObject *type,
-                                      PyObject *b_callback, PyObject *const *b_arguments,
-                                      Py_ssize_t count, PyObject *b_context)
+/* Without arguments, and without its stack in debug mode. */
+static struct tc_py_handle *make_handle(struct tc_py_loop *loop, PyTypeObject *type,
+                                        PyObject *b_callback, PyObject *b_context)
 {
     struct tc_py_handle *handle = (struct tc_py_handle *)type->tp_alloc(type, 0);
 
@@ -182,12 +199,30 @@ struct tc_py_handle *tc_py_handle_new(struct tc_py_loop *loop, PyTypeObject *typ
     handle->callback = Py_NewRef(b_callback);
     handle->context =
         b_context == NULL || b_context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(b_context);
-    if (handle->context == NULL || store_arguments(handle, b_arguments, count) < 0 ||
-        (tc_unlikely(loop->is_debug) && trace_handle(handle) < 0)) {
+    if (handle->context == NULL) {
         Py_DECREF(handle);
         return NULL;
     }
     return handle;
+}
+
+struct tc_py_handle *tc_py_handle_new(struct tc_py_loop *loop, PyTypeObject *type,
+                                      PyObject *b_callback, PyObject *const *b_arguments,
+                                      Py_ssize_t count, PyObject *b_context)
+{
+    struct tc_py_handle *handle = make_handle(loop, type, b_callback, b_context);
+
+    if (handle != NULL && (store_arguments(handle, b_arguments, count) < 0 ||
+                           (tc_unlikely(loop->is_debug) && trace_handle(handle) < 0))) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+struct tc_py_handle *tc_py_handle_new_later(struct tc_py_loop *loop, PyObject *b_callback,
+                                            PyObject *b_context)
+{
+    return make_handle(loop, loop->state->handle_type, b_callback, b_context);
 }
 
 int tc_py_loop_call(struct tc_py_loop *loop, PyObject *b_callback, PyObject *b_argument,

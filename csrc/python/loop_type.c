@@ -313,6 +313,7 @@ static PyObject *loop_get_task_factory(PyObject *self, PyObject *Py_UNUSED(ignor
 static int check_may_run(struct tc_py_loop *loop)
 {
     PyObject *running;
+    bool is_none;
 
     if (loop->generation != tc_py_process_generation()) {
         (void)tc_py_error_forked("event loop");
@@ -326,11 +327,13 @@ static int check_may_run(struct tc_py_loop *loop)
         return -1;
     }
     running = PyObject_CallNoArgs(loop->state->get_running_loop);
-    Py_XDECREF(running);
     if (running == NULL) {
         return -1;
     }
-    if (running != Py_None || tc_py_loop_running() != NULL) {
+    /* One of ours that does not run: see reset_asyncio_loop. */
+    is_none = running == Py_None || own_type(Py_TYPE(running)) != NULL;
+    Py_DECREF(running);
+    if (!is_none || tc_py_loop_running() != NULL) {
         PyErr_SetString(PyExc_RuntimeError,
                         "Cannot run the event loop while another loop is running");
         return -1;
@@ -344,6 +347,19 @@ static int set_asyncio_loop(struct tc_py_loop *loop, PyObject *b_loop)
 
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
+}
+
+/* Nothing runs on this thread any more. asyncio wants memory to note that: without any it gets the
+ * blocks that were kept for sleep(), which have the size of its note. Should that fail too, the next
+ * run sees that the loop which asyncio names does not run. Returns 0, or -1 with MemoryError set. */
+static int reset_asyncio_loop(struct tc_py_loop *loop)
+{
+    if (tc_likely(set_asyncio_loop(loop, Py_None) == 0)) {
+        return 0;
+    }
+    PyErr_Clear();
+    tc_py_sleep_free_spares(loop->state);
+    return set_asyncio_loop(loop, Py_None);
 }
 
 PyDoc_STRVAR(run_doc,
@@ -371,7 +387,7 @@ static PyObject *loop_run(PyObject *self, PyObject *Py_UNUSED(ignored))
     tc_py_this_thread.running = NULL;
     /* release [loop-thread]: publishes the loop to the thread that runs it next. */
     tc_store_release(&loop->thread, 0);
-    if (set_asyncio_loop(loop, Py_None) < 0 && error != NULL) {
+    if (reset_asyncio_loop(loop) < 0 && error != NULL) {
         PyErr_Clear(); /* the first error is the one to tell */
     }
     if (error != NULL) {
