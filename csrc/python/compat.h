@@ -57,6 +57,9 @@ static inline void PyErr_SetRaisedException(PyObject *error)
     {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
 #endif
 
+/* Since 3.12, coroutines warn of throw(type, value, traceback). */
+#define TC_PY_WARNS_OF_THROW (PY_VERSION_HEX >= 0x030C0000)
+
 /* ---- 3.13 ------------------------------------------------------------------------------- */
 
 #if PY_VERSION_HEX < 0x030D0000

@@ -1,5 +1,6 @@
 #include "python/deferred.h"
 
+#include "python/errors.h"
 #include "python/loop.h"
 #include "python/operation.h"
 

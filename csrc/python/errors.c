@@ -46,3 +46,55 @@ PyObject *tc_py_error_forked(const char *what)
                         "make a new one in the child",
                         what);
 }
+
+/* The arguments of throw(), as a coroutine checks them. Returns 0, or -1 with an exception set. */
+static int check_thrown(PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs < 1 || nargs > 3) {
+        PyErr_Format(PyExc_TypeError, "throw() takes 1 to 3 arguments, %zd given", nargs);
+        return -1;
+    }
+    if (nargs > 2 && args[2] != Py_None && !PyTraceBack_Check(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "throw() third argument must be a traceback object");
+        return -1;
+    }
+    if (nargs > 1 && args[1] != Py_None && PyExceptionInstance_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "instance exception may not have a separate value");
+        return -1;
+    }
+    if (nargs > 1 && TC_PY_WARNS_OF_THROW) {
+        return PyErr_WarnEx(PyExc_DeprecationWarning,
+                            "the (type, exc, tb) signature of throw() is deprecated, use the "
+                            "single-arg signature instead.",
+                            1);
+    }
+    return 0;
+}
+
+PyObject *tc_py_thrown_exception(PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *exception;
+
+    if (check_thrown(args, nargs) < 0) {
+        return NULL;
+    }
+    if (PyExceptionInstance_Check(args[0])) {
+        exception = Py_NewRef(args[0]);
+    } else if (!PyExceptionClass_Check(args[0])) {
+        return PyErr_Format(PyExc_TypeError,
+                            "exceptions must be classes or instances deriving from BaseException, "
+                            "not %.100s",
+                            Py_TYPE(args[0])->tp_name);
+    } else if (nargs > 1 && PyExceptionInstance_Check(args[1])) {
+        exception = Py_NewRef(args[1]);
+    } else if (nargs > 1 && args[1] != Py_None) {
+        exception = PyObject_CallOneArg(args[0], args[1]);
+    } else {
+        exception = PyObject_CallNoArgs(args[0]);
+    }
+    if (exception != NULL && !PyExceptionInstance_Check(exception)) {
+        Py_DECREF(exception);
+        return PyErr_Format(PyExc_TypeError, "calling the class did not give an exception");
+    }
+    return exception;
+}

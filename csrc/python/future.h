@@ -150,6 +150,7 @@ PyObject *tc_py_future_repr_by(PyObject *self, PyObject *b_function);
 int tc_py_future_traverse(PyObject *self, visitproc visit, void *arg);
 int tc_py_future_clear(PyObject *self);
 void tc_py_future_finalize(PyObject *self);
+PyObject *tc_py_future_iterate(PyObject *self);
 PyObject *tc_py_future_iternext(PyObject *self);
 PySendResult tc_py_future_send(PyObject *self, PyObject *b_value, PyObject **result);
 

@@ -499,7 +499,7 @@ static PyType_Slot future_slots[] = {
     {Py_tp_methods, future_methods},
     {Py_tp_getset, future_attributes},
     {Py_tp_members, future_members},
-    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iter, tc_py_future_iterate},
     {Py_tp_iternext, tc_py_future_iternext},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, tc_py_future_send},

@@ -518,7 +518,7 @@ static PyType_Slot gather_slots[] = {
     {Py_tp_clear, gather_clear},
     {Py_tp_finalize, tc_py_future_finalize},
     {Py_tp_methods, gather_methods},
-    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iter, tc_py_future_iterate},
     {Py_tp_iternext, tc_py_future_iternext},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, tc_py_future_send},

@@ -179,15 +179,15 @@ int tc_py_add_loop(PyObject *module)
     if (tc_py_import_objects(imports, TC_ARRAY_LEN(imports), state) < 0 ||
         make_strings(state) < 0 || make_wrapper(state) < 0 || tc_py_add_debug(module, state) < 0 ||
         tc_py_add_loop_type(module, state) < 0 || tc_py_add_handle_types(module, state) < 0 ||
-        tc_py_add_future_type(module, state) < 0 || tc_py_add_task_type(module, state) < 0 ||
-        tc_py_add_operation_type(module, state) < 0 || tc_py_add_sleep(module, state) < 0 ||
-        tc_py_add_guest(module, state) < 0 || tc_py_add_channel(module, state) < 0 ||
-        tc_py_add_channel_operation(module, state) < 0 || tc_py_add_select(module, state) < 0 ||
-        tc_py_add_server_wait(module, state) < 0 || tc_py_add_gather(module, state) < 0 ||
-        tc_py_add_stream_type(module, state) < 0 || tc_py_add_stream_wait(module, state) < 0 ||
-        tc_py_add_reader_type(module, state) < 0 || tc_py_add_read(module, state) < 0 ||
-        tc_py_add_writer_type(module, state) < 0 || tc_py_add_stream_server(module, state) < 0 ||
-        tc_py_add_task_functions(module, state) < 0) {
+        tc_py_add_future_type(module, state) < 0 || tc_py_add_future_iterator(module, state) < 0 ||
+        tc_py_add_task_type(module, state) < 0 || tc_py_add_operation_type(module, state) < 0 ||
+        tc_py_add_sleep(module, state) < 0 || tc_py_add_guest(module, state) < 0 ||
+        tc_py_add_channel(module, state) < 0 || tc_py_add_channel_operation(module, state) < 0 ||
+        tc_py_add_select(module, state) < 0 || tc_py_add_server_wait(module, state) < 0 ||
+        tc_py_add_gather(module, state) < 0 || tc_py_add_stream_type(module, state) < 0 ||
+        tc_py_add_stream_wait(module, state) < 0 || tc_py_add_reader_type(module, state) < 0 ||
+        tc_py_add_read(module, state) < 0 || tc_py_add_writer_type(module, state) < 0 ||
+        tc_py_add_stream_server(module, state) < 0 || tc_py_add_task_functions(module, state) < 0) {
         return -1;
     }
     if (tc_py_add_deferred(module, state) < 0 || tc_py_add_timeout(module, state) < 0 ||

@@ -22,6 +22,7 @@
     X(PyTypeObject, handle_type) \
     X(PyTypeObject, timer_handle_type) \
     X(PyTypeObject, future_type) \
+    X(PyTypeObject, future_iterator_type) \
     X(PyTypeObject, task_type) \
     X(PyTypeObject, gather_type) \
     X(PyTypeObject, operation_type) \
@@ -138,6 +139,7 @@ void tc_py_loop_state_clear(struct tc_py_loop_state *state);
 int tc_py_add_loop_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_handle_types(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_future_type(PyObject *module, struct tc_py_loop_state *state);
+int tc_py_add_future_iterator(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_task_type(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_gather(PyObject *module, struct tc_py_loop_state *state);
 int tc_py_add_sleep(PyObject *module, struct tc_py_loop_state *state);

@@ -1,6 +1,7 @@
 #include "python/operation.h"
 
 #include "python/debug.h"
+#include "python/errors.h"
 #include "python/guest.h"
 #include "python/loop.h"
 #include "python/task.h"
@@ -48,14 +49,12 @@ static PyObject *stop_with(struct tc_py_loop *loop, PyObject *value)
         Py_XDECREF(old); /* last: it may run code that comes here, and finds the object in use */
         return NULL;
     }
-    stop = (PyStopIterationObject *)PyObject_CallNoArgs(PyExc_StopIteration);
-    if (stop == NULL) {
-        Py_DECREF(value);
-        return NULL;
+    /* Not by PyErr_SetObject, which would unpack a tuple. */
+    stop = (PyStopIterationObject *)PyObject_CallOneArg(PyExc_StopIteration, value);
+    Py_DECREF(value);
+    if (stop != NULL) {
+        PyErr_SetRaisedException((PyObject *)stop);
     }
-    /* Not as an argument: a tuple would be unpacked. */
-    Py_XSETREF(stop->value, value);
-    PyErr_SetRaisedException((PyObject *)stop);
     return NULL;
 }
 
@@ -467,34 +466,6 @@ static PyObject *operation_send(PyObject *self, PyObject *b_value)
 
 PyDoc_STRVAR(throw_doc, "throw($self, type, value=None, traceback=None, /)\n--\n\n"
                         "Give up the wait and raise the exception.");
-
-PyObject *tc_py_thrown_exception(PyObject *const *args, Py_ssize_t nargs)
-{
-    PyObject *exception;
-
-    if (nargs < 1 || nargs > 3) {
-        return PyErr_Format(PyExc_TypeError, "throw() takes 1 to 3 arguments, %zd given", nargs);
-    }
-    if (PyExceptionInstance_Check(args[0])) {
-        exception = Py_NewRef(args[0]);
-    } else if (!PyExceptionClass_Check(args[0])) {
-        return PyErr_Format(PyExc_TypeError,
-                            "exceptions must be classes or instances deriving from BaseException, "
-                            "not %.100s",
-                            Py_TYPE(args[0])->tp_name);
-    } else if (nargs > 1 && PyExceptionInstance_Check(args[1])) {
-        exception = Py_NewRef(args[1]);
-    } else if (nargs > 1 && args[1] != Py_None) {
-        exception = PyObject_CallOneArg(args[0], args[1]);
-    } else {
-        exception = PyObject_CallNoArgs(args[0]);
-    }
-    if (exception != NULL && !PyExceptionInstance_Check(exception)) {
-        Py_DECREF(exception);
-        return PyErr_Format(PyExc_TypeError, "calling the class did not give an exception");
-    }
-    return exception;
-}
 
 static PyObject *operation_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {

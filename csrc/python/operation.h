@@ -184,9 +184,6 @@ void tc_py_operation_finalize(PyObject *self);
  * exception alone. */
 void tc_py_warn_never_awaited(PyObject *self, const char *name);
 
-/* The exception that the arguments of a throw() mean: a new reference, or NULL with TypeError. */
-PyObject *tc_py_thrown_exception(PyObject *const *args, Py_ssize_t nargs);
-
 /* Let collections.abc.Coroutine know the type. Returns 0, or -1 with an exception set. */
 int tc_py_register_coroutine(struct tc_py_loop_state *state, PyTypeObject *type);
 

@@ -1,6 +1,7 @@
 /* sleep(): a timer of the loop, or for a delay of 0 one turn. */
 #include "python/args.h"
 #include "python/debug.h"
+#include "python/errors.h"
 #include "python/loop.h"
 #include "python/operation.h"
 #include "python/task.h"

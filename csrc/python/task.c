@@ -533,7 +533,7 @@ static PyType_Slot task_slots[] = {
     {Py_tp_repr, task_repr},
     {Py_tp_methods, task_methods},
     {Py_tp_getset, task_attributes},
-    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iter, tc_py_future_iterate},
     {Py_tp_iternext, tc_py_future_iternext},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, tc_py_future_send},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import warnings
 import weakref
 from collections.abc import Generator
 from typing import Any
@@ -329,3 +330,54 @@ def test_an_ended_future_lets_go_of_its_callbacks() -> None:
 def test_the_error_classes_are_asyncios() -> None:
     assert tinycoro.CancelledError is asyncio.CancelledError
     assert InvalidStateError is asyncio.InvalidStateError
+
+
+# ---- driven by hand ------------------------------------------------------------------------------
+
+
+@same_on_both
+async def test_the_iterator_of_a_future_is_a_generator(lib: Lib, log: list[object]) -> None:
+    future = lib.get_running_loop().create_future()
+    iterator = iter(future)
+    log.append(iterator is future)
+    log.append(iter(iterator) is iterator)
+    log.append(next(iterator) is not None)
+    future.set_result((1, 2))
+    try:
+        iterator.send(None)
+    except StopIteration as stop:
+        log.append(stop.value)
+    iterator = iter(lib.get_running_loop().create_future())
+    iterator.close()
+    log.append(list(iterator))
+
+
+@same_on_both
+async def test_what_is_thrown_into_the_iterator_is_raised(lib: Lib, log: list[object]) -> None:
+    for arguments in ((KeyError("k"),), (KeyError,), (7,), (KeyError("k"), 1), (KeyError, 1, 2)):
+        iterator = iter(lib.get_running_loop().create_future())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                iterator.throw(*arguments)
+            except Exception as error:
+                log.append(repr(error) if isinstance(error, KeyError) else type(error).__name__)
+
+
+def test_a_task_and_a_gather_have_such_an_iterator_too() -> None:
+    async def nothing() -> int:
+        return 5
+
+    async def main() -> None:
+        task = tinycoro.create_task(nothing())
+        gathered: Any = tinycoro.gather(nothing())
+        await tinycoro.wait([task, gathered])
+        for future, value in ((task, 5), (gathered, [5])):
+            with pytest.raises(StopIteration) as stopped:
+                iter(future).send(None)
+            assert stopped.value.value == value
+            iterator = iter(future)
+            iterator.close()
+            assert list(iterator) == []
+
+    tinycoro.run(main())
