@@ -2,6 +2,7 @@
 #include "python/args.h"
 #include "python/debug.h"
 #include "python/future.h"
+#include "python/handle.h"
 
 #include <stddef.h>
 
