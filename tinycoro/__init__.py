@@ -16,6 +16,7 @@ try:
         Event,
         Future,
         Handle,
+        Headers,
         HTTPServer,
         HTTPServerStatistics,
         LifoQueue,
@@ -23,6 +24,8 @@ try:
         PriorityQueue,
         Queue,
         QueueShutDown,
+        Request,
+        Response,
         RuntimeStatistics,
         Semaphore,
         ServerStatistics,
@@ -100,6 +103,9 @@ from asyncio import (
 )
 
 from . import from_thread
+from .servers import register_loop_thread as _register_loop_thread
+
+_register_loop_thread()
 
 __all__ = [
     "ALL_COMPLETED",
@@ -120,6 +126,7 @@ __all__ = [
     "HTTPServer",
     "HTTPServerStatistics",
     "Handle",
+    "Headers",
     "IncompleteReadError",
     "InvalidStateError",
     "LifoQueue",
@@ -131,6 +138,8 @@ __all__ = [
     "QueueEmpty",
     "QueueFull",
     "QueueShutDown",
+    "Request",
+    "Response",
     "Runner",
     "RuntimeStatistics",
     "Semaphore",

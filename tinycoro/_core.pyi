@@ -7,9 +7,12 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
+    ItemsView,
     Iterable,
     Iterator,
+    KeysView,
     Mapping,
+    ValuesView,
 )
 from contextvars import Context
 from socket import socket
@@ -202,6 +205,8 @@ class HTTPServerStatistics(structseq[int], tuple[int, ...]):
         "paused",
         "refused",
         "header_timeouts",
+        "handled",
+        "batches",
     )
     @property
     def accepted(self) -> int: ...
@@ -239,6 +244,10 @@ class HTTPServerStatistics(structseq[int], tuple[int, ...]):
     def refused(self) -> int: ...
     @property
     def header_timeouts(self) -> int: ...
+    @property
+    def handled(self) -> int: ...
+    @property
+    def batches(self) -> int: ...
 
 @disjoint_base
 class _NativeServer:
@@ -292,6 +301,68 @@ _Body: TypeAlias = _Bytes | str | dict[str, Any] | list[Any] | None
 _Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 @final
+class Headers:
+    def __getitem__(self, name: str, /) -> str: ...
+    def __contains__(self, name: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, default: _D, /) -> str | _D: ...
+    def get_all(self, name: str, /) -> list[str]: ...
+    def keys(self) -> KeysView[str]: ...
+    def values(self) -> ValuesView[str]: ...
+    def items(self) -> ItemsView[str, str]: ...
+
+@final
+class Request:
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def query(self) -> str: ...
+    @property
+    def query_params(self) -> dict[str, str]: ...
+    @property
+    def path_params(self) -> dict[str, str]: ...
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def http_version(self) -> str: ...
+    def body(self) -> Awaitable[bytes]: ...
+    def json(self) -> Awaitable[Any]: ...
+    def stream(self) -> AsyncIterator[bytes]: ...
+
+@final
+class Response:
+    def __new__(
+        cls,
+        body: _Body = None,
+        *,
+        status: SupportsIndex = 200,
+        content_type: str | bytes | None = ...,
+        headers: _Headers | None = None,
+    ) -> Self: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]: ...
+
+_Answer: TypeAlias = Response | _Bytes | str | dict[str, Any] | list[Any]
+_Handler: TypeAlias = (
+    Callable[[Request], _Answer] | Callable[[Request], Coroutine[Any, Any, _Answer]]
+)
+_HandlerT = TypeVar("_HandlerT", bound=_Handler)
+
+@final
 class HTTPServer(_NativeServer):
     def __new__(
         cls,
@@ -302,7 +373,9 @@ class HTTPServer(_NativeServer):
         max_connections: SupportsIndex | None = None,
         keep_alive_timeout: float | None = 30,
         header_timeout: float | None = 10,
+        body_timeout: float | None = 30,
         max_header_size: SupportsIndex = 16384,
+        max_body: SupportsIndex = 1048576,
         drain_timeout: float | None = 30,
         backlog: SupportsIndex | None = None,
         reuse_port: bool = False,
@@ -316,7 +389,14 @@ class HTTPServer(_NativeServer):
         content_type: str | bytes | None = ...,
         headers: _Headers | None = None,
     ) -> None: ...
+    def get(self, path: str, /) -> Callable[[_HandlerT], _HandlerT]: ...
+    def post(self, path: str, /) -> Callable[[_HandlerT], _HandlerT]: ...
+    def route(
+        self, path: str, *, methods: Iterable[str] = ...
+    ) -> Callable[[_HandlerT], _HandlerT]: ...
     def statistics(self) -> HTTPServerStatistics: ...
+
+def _set_loop_thread(function: Callable[[], tuple[Loop, Callable[[], None]]], /) -> None: ...
 
 # ---- channels ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@
 enum {
     KEPT_BYTES = 2048, /* smallest buffer for input that is kept */
     LINGER_BYTES = 64 * 1024,
+    HELD_BYTES = 64 * 1024, /* kept of what comes while an answer is waited for */
 };
 
 #define LINGER_NS (1 * TC_NS_PER_SEC)
@@ -77,6 +78,65 @@ static int keep_input(struct tc_http_state *state, const unsigned char *bytes, s
     return 0;
 }
 
+/* Add to the input that is kept. */
+static int keep_more(struct tc_http_state *state, const unsigned char *bytes, size_t len)
+{
+    if (state->in == NULL) {
+        return keep_input(state, bytes, len);
+    }
+    size_t size = state->in_len + len;
+    if (size > state->in_size) {
+        unsigned char *in = tc_mem_realloc(state->in, state->in_size, size);
+        if (in == NULL) {
+            return -ENOMEM;
+        }
+        state->in = in;
+        state->in_size = (uint32_t)size;
+    }
+    memcpy(state->in + state->in_len, bytes, len);
+    state->in_len += (uint32_t)len;
+    return 0;
+}
+
+/* ---- a call on the desk ------------------------------------------------------------------- */
+
+/* Look whether the answer has come, and keep what the peer sends meanwhile. The end of its stream is the
+ * end of the connection: who would take the answer?
+ * Returns TC_CONN_REST when it has been sent as far as the peer takes it, or what else is to be done. */
+static enum tc_verdict look_for_answer(struct tc_http_pass *pass)
+{
+    struct tc_conn *conn = pass->conn;
+    struct tc_http_state *state = pass->state;
+    struct tc_stream *stream = tc_conn_stream(conn);
+    enum tc_direction want;
+
+    /* The poke may come between a look and the receive that uses the edge up: hence the second look. */
+    while (!tc__http_answer_call(pass)) {
+        ssize_t got = -EAGAIN;
+        if (state->in_len < HELD_BYTES) {
+            got = tc_stream_try_recv(stream, pass->scratch, TC_HTTP_IN_BYTES, &want);
+        } else {
+            TC_IGNORE(tc_pollfd_consume(stream->slot, TC_READ));
+            stream->try_read = true; /* there may be more, for later */
+        }
+        if (got == 0) {
+            return TC_CONN_CLOSE;
+        }
+        if (got < 0 && got != -EAGAIN) {
+            return tc_conn_fail(conn, (int)got);
+        }
+        if (got == -EAGAIN) {
+            return tc__http_answer_call(pass) ? TC_CONN_REST : TC_CONN_HOLD;
+        }
+        tc_conn_count_in(conn, (uint64_t)got);
+        int rc = keep_more(state, pass->scratch, (size_t)got);
+        if (rc != 0) {
+            return tc_conn_fail(conn, rc);
+        }
+    }
+    return TC_CONN_REST;
+}
+
 /* ---- react -------------------------------------------------------------------------------- */
 
 static struct tc_http_pass begin_pass(struct tc_conn *conn, struct tc_worker *worker)
@@ -101,10 +161,23 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
     if (tc_unlikely(pass.scratch == NULL)) {
         return tc_conn_fail(conn, -ENOMEM);
     }
+    if (tc__http_is_called(state)) {
+        enum tc_verdict verdict = look_for_answer(&pass);
+        if (verdict != TC_CONN_REST) {
+            return verdict;
+        }
+        if (tc_unlikely(pass.error != 0)) {
+            return tc_conn_fail(conn, pass.error);
+        }
+        if (tc__http_is_blocked(state) || state->in != NULL || state->is_closing) {
+            state->must_linger = state->must_linger || state->in != NULL;
+            return TC_CONN_SERVE;
+        }
+    }
     ssize_t got = tc_stream_try_recv(tc_conn_stream(conn), pass.scratch, TC_HTTP_IN_BYTES, &want);
     if (tc_unlikely(got <= 0)) {
         if (got == -EAGAIN) {
-            return TC_CONN_REST;
+            return tc__http_is_collecting(state) ? TC_CONN_SERVE : TC_CONN_REST;
         }
         return got == 0 ? TC_CONN_CLOSE : tc_conn_fail(conn, (int)got);
     }
@@ -114,9 +187,9 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
         return tc_conn_fail(conn, pass.error);
     }
     if (tc_likely(used == (size_t)got && !tc__http_is_blocked(state) &&
-                  state->skip == TC_HTTP_SKIP_NOTHING)) {
+                  state->skip == TC_HTTP_SKIP_NOTHING && !tc__http_is_collecting(state))) {
         if (!state->is_closing) {
-            return TC_CONN_REST;
+            return state->errand == NULL ? TC_CONN_REST : TC_CONN_HOLD;
         }
         return state->must_linger ? TC_CONN_SERVE : TC_CONN_CLOSE;
     }
@@ -131,7 +204,7 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
             return tc_conn_fail(conn, rc);
         }
     }
-    return TC_CONN_SERVE;
+    return tc__http_is_called(state) && !tc__http_is_blocked(state) ? TC_CONN_HOLD : TC_CONN_SERVE;
 }
 
 /* ---- serve -------------------------------------------------------------------------------- */
@@ -162,6 +235,8 @@ static TC_MAY_PARK int send_kept(struct tc_conn *conn, struct tc_http_state *sta
             state->out = NULL;
         }
     }
+    tc_desk_reply_free(state->reply_kept);
+    state->reply_kept = NULL;
     return 0;
 }
 
@@ -223,6 +298,10 @@ static int time_out(struct tc_conn *conn)
         return -ENOMEM;
     }
     drop_input(pass.state);
+    if (tc__http_is_collecting(pass.state)) {
+        tc__desk_call_abandon(pass.state->errand);
+        pass.state->errand = NULL;
+    }
     if (pass.state->skip != TC_HTTP_SKIP_NOTHING) {
         pass.state->skip = TC_HTTP_SKIP_NOTHING;
         pass.state->is_closing = true;
@@ -273,7 +352,20 @@ static enum tc_verdict http_serve(struct tc_conn *conn)
             }
             return TC_CONN_CLOSE;
         }
-        if (state->in == NULL && state->skip == TC_HTTP_SKIP_NOTHING) {
+        if (tc__http_is_collecting(state) && state->in == NULL) {
+            rc = tc_stream_wait_input(tc_conn_stream(conn), state->deadline_ns);
+            if (rc == -ETIMEDOUT) {
+                rc = time_out(conn);
+            }
+            if (rc != 0) {
+                return tc_conn_fail(conn, rc);
+            }
+            if (state->is_closing) {
+                continue;
+            }
+        }
+        if (tc__http_is_called(state) ||
+            (state->in == NULL && state->skip == TC_HTTP_SKIP_NOTHING)) {
             enum tc_verdict verdict = http_react(conn, tc_worker_current());
             if (verdict != TC_CONN_SERVE) {
                 return verdict;
@@ -303,6 +395,12 @@ static void http_release(struct tc_conn *conn)
     drop_input(state);
     tc_mem_free(state->out, state->out_len);
     state->out = NULL;
+    if (state->errand != NULL) {
+        tc__desk_call_abandon(state->errand);
+        state->errand = NULL;
+    }
+    tc_desk_reply_free(state->reply_kept);
+    state->reply_kept = NULL;
 }
 
 const struct tc_protocol tc__http_protocol = {

@@ -1,6 +1,7 @@
 #include "http/exchange.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -149,41 +150,237 @@ static void begin_body(struct tc_http_pass *pass, const struct tc_http_request *
     state->chunked = (struct tc_chunked){0};
 }
 
-static const struct tc_http_answer *choose(struct tc_http_pass *pass,
-                                           const struct tc_http_request *request, const char *buf)
+/* A route of the desk, for other methods: 405, or 204 for OPTIONS; and what is allowed. */
+static void put_allowed(struct tc_http_pass *pass, const struct tc_http_request *request,
+                        uint64_t allowed)
+{
+    static const char body[] = "405 Method Not Allowed\n";
+    bool is_options = request->method == TC_HTTP_OPTIONS;
+    char head[1024];
+    size_t len = (size_t)snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nAllow: OPTIONS",
+                                  is_options ? 204 : 405, tc_http_reason(is_options ? 204 : 405));
+
+    for (int method = 0; method < TC_HTTP_METHOD_COUNT; method++) {
+        if (method != TC_HTTP_OPTIONS && (allowed & UINT64_C(1) << method) != 0) {
+            len += (size_t)snprintf(head + len, sizeof head - len, ", %s",
+                                    tc_http_method_name((enum tc_http_method)method));
+        }
+    }
+    len += (size_t)snprintf(head + len, sizeof head - len, "\r\n");
+    if (!is_options) {
+        len += (size_t)snprintf(head + len, sizeof head - len,
+                                "Content-Type: text/plain\r\nContent-Length: %zu\r\n",
+                                sizeof body - 1);
+    }
+    put_answer(pass,
+               &(struct tc_http_answer){
+                   .head = head,
+                   .head_len = len,
+                   .body = (char *)(uintptr_t)body,
+                   .body_len = is_options ? 0 : sizeof body - 1,
+               },
+               request->minor, request->method != TC_HTTP_HEAD);
+}
+
+/* What a request is for. */
+struct aim {
+    const struct tc_http_answer *answer; /* NULL: see below */
+    size_t path_len; /* of the path in the scratch */
+    struct tc_http_fit match; /* of the desk; `allowed` 0: no pattern fits the path */
+    bool is_call;
+    bool is_bad; /* the path cannot be decoded */
+};
+
+static void choose(struct tc_http_pass *pass, const struct tc_http_request *request,
+                   const char *buf, struct aim *aim)
 {
     struct tc_http_server *server = pass->server;
     char *path = (char *)pass->scratch + TC_HTTP_PATH_AT;
+    bool is_read = request->method == TC_HTTP_GET || request->method == TC_HTTP_HEAD;
 
+    aim->is_call = false;
+    aim->match.allowed = 0;
     if (request->form == TC_HTTP_ASTERISK) {
-        return own_answer(server, 204);
+        aim->answer = own_answer(server, 204);
+        return;
     }
     if (request->form == TC_HTTP_AUTHORITY) {
-        return own_answer(server, 405);
+        aim->answer = own_answer(server, 405);
+        return;
     }
     ssize_t len =
         tc_http_path_decode(buf + request->path.at, request->path.len, path, TC_HTTP_PATH_BYTES);
+    aim->answer = NULL;
+    aim->is_bad = len < 0;
     if (len < 0) {
-        return NULL;
+        return;
     }
-    const struct tc_http_answer *answer = tc_http_router_find(&server->router, path, (size_t)len);
-    if (answer == NULL) {
-        return own_answer(server, 404);
+    aim->path_len = (size_t)len;
+    aim->answer = tc_http_router_find(&server->router, path, (size_t)len);
+    if (aim->answer != NULL) {
+        if (!is_read) {
+            aim->answer = own_answer(server, request->method == TC_HTTP_OPTIONS ? 204 : 405);
+        }
+        return;
     }
-    if (request->method == TC_HTTP_GET || request->method == TC_HTTP_HEAD) {
-        return answer;
+    aim->is_call = server->desk != NULL &&
+                   tc_http_patterns_find(&server->desk->patterns, path, (size_t)len,
+                                         (enum tc_http_method)request->method, &aim->match);
+    if (!aim->is_call && aim->match.allowed == 0) {
+        aim->answer = own_answer(server, 404);
     }
-    return own_answer(server, request->method == TC_HTTP_OPTIONS ? 204 : 405);
 }
 
-static void answer_request(struct tc_http_pass *pass, const struct tc_http_request *request,
-                           const char *buf)
+/* ---- requests for the desk ---------------------------------------------------------------- */
+
+/* Its body must come within this time, and at a rate that is no attack; see http/server.h. */
+static void move_body_deadline(struct tc_http_state *state)
+{
+    const struct tc_desk_call *call = state->errand;
+    int64_t slowest =
+        tc_deadline_add_ns(call->body_begun_ns,
+                           TC_HTTP_BODY_GRACE_NS +
+                               (int64_t)(call->body_len / TC_HTTP_BODY_RATE) * TC_NS_PER_SEC);
+
+    state->deadline_ns = tc_deadline_after_ns(call->desk->body_timeout_ns);
+    if (call->desk->body_timeout_ns != TC_NEVER && slowest < state->deadline_ns) {
+        state->deadline_ns = slowest;
+    }
+}
+
+static void submit(struct tc_http_pass *pass)
+{
+    pass->state->deadline_ns = 0;
+    tc__http_desk_submit(pass->state->errand, pass->conn, tc_worker_current());
+}
+
+static void begin_call(struct tc_http_pass *pass, const struct tc_http_request *request,
+                       const char *buf, size_t head_len, const struct aim *aim)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct tc_http_state *state = pass->state;
+    struct tc_http_desk *desk = pass->server->desk;
+    bool is_chunked = request->framing == TC_HTTP_BODY_CHUNKED;
+
+    if (tc_load_relaxed(&desk->is_closed) != 0) { /* relaxed: late is as good */
+        tc__http_refuse(pass, 503);
+        return;
+    }
+    if (!is_chunked && request->content_length > 0 &&
+        (uint64_t)request->content_length > desk->max_body) {
+        tc__http_refuse(pass, 413);
+        return;
+    }
+    state->errand = tc__desk_call_new(desk, request, buf, head_len,
+                                      (const char *)pass->scratch + TC_HTTP_PATH_AT, aim->path_len,
+                                      &aim->match);
+    if (state->errand == NULL) {
+        pass->error = -ENOMEM;
+        return;
+    }
+    if (!is_chunked && request->content_length <= 0) {
+        submit(pass);
+        return;
+    }
+    state->chunked = (struct tc_chunked){0};
+    state->errand->body_begun_ns = tc_clock_now_ns();
+    move_body_deadline(state);
+    if (request->expects_continue) {
+        put(pass, go_on, sizeof go_on - 1);
+    }
+}
+
+/* Drop a call whose body breaks a rule, and answer with its status. */
+static void refuse_call(struct tc_http_pass *pass, int status)
+{
+    tc__desk_call_abandon(pass->state->errand);
+    pass->state->errand = NULL;
+    tc__http_refuse(pass, status);
+}
+
+/* Take what there is of the body of a call. Returns the bytes used. */
+static size_t collect(struct tc_http_pass *pass, const char *buf, size_t len)
 {
     struct tc_http_state *state = pass->state;
-    const struct tc_http_answer *answer = choose(pass, request, buf);
+    struct tc_desk_call *call = state->errand;
+    struct tc_chunked_data data = {0};
+    size_t used = call->body_left < len ? (size_t)call->body_left : len;
+    int event = TC_CHUNKED_DATA;
 
-    if (answer == NULL) {
+    if (!call->is_chunked) {
+        data.at = buf;
+        data.len = used;
+    } else {
+        event = tc_chunked_next(&state->chunked, buf, len, &used, &data);
+    }
+    if (event < 0) {
+        refuse_call(pass, tc_http_error_status(event));
+        return len;
+    }
+    if (event == TC_CHUNKED_DATA) {
+        if (call->body_len + data.len > call->desk->max_body) {
+            refuse_call(pass, 413);
+            return len;
+        }
+        pass->error = tc__desk_call_add(call, data.at, data.len);
+        if (pass->error != 0) {
+            return used;
+        }
+    }
+    if (!call->is_chunked) {
+        call->body_left -= used;
+    }
+    if (call->is_chunked ? event == TC_CHUNKED_END : call->body_left == 0) {
+        submit(pass);
+    } else {
+        move_body_deadline(state);
+    }
+    return used;
+}
+
+bool tc__http_answer_call(struct tc_http_pass *pass)
+{
+    struct tc_http_state *state = pass->state;
+    struct tc_desk_call *call = state->errand;
+    struct tc_desk_reply *reply;
+
+    if (!tc__desk_call_is_answered(call)) {
+        return false;
+    }
+    reply = call->reply;
+    if (reply == NULL) {
+        pass->error = -ENOMEM;
+        return true;
+    }
+    state->is_closing = !call->keep_alive || tc_conn_is_draining(pass->conn);
+    state->reply_kept = reply;
+    call->reply = NULL;
+    state->errand = NULL;
+    put_answer(pass, &reply->answer, call->minor, call->method != TC_HTTP_HEAD);
+    tc__http_flush(pass, NULL, 0);
+    tc_desk_call_release(call);
+    if (!tc__http_is_blocked(state)) {
+        tc_desk_reply_free(reply);
+        state->reply_kept = NULL;
+    }
+    return true;
+}
+
+/* ---- the pass ----------------------------------------------------------------------------- */
+
+static void answer_request(struct tc_http_pass *pass, const struct tc_http_request *request,
+                           const char *buf, size_t head_len)
+{
+    struct tc_http_state *state = pass->state;
+    struct aim aim;
+
+    choose(pass, request, buf, &aim);
+    if (aim.answer == NULL && aim.is_bad) {
         tc__http_refuse(pass, 400);
+        return;
+    }
+    if (aim.is_call) {
+        begin_call(pass, request, buf, head_len, &aim);
         return;
     }
     /* RFC 9112 9.6: say that this is the last one. */
@@ -193,7 +390,11 @@ static void answer_request(struct tc_http_pass *pass, const struct tc_http_reque
         state->skip = TC_HTTP_SKIP_NOTHING;
         state->must_linger = true;
     }
-    put_answer(pass, answer, request->minor, request->method != TC_HTTP_HEAD);
+    if (aim.answer == NULL) {
+        put_allowed(pass, request, aim.match.allowed);
+    } else {
+        put_answer(pass, aim.answer, request->minor, request->method != TC_HTTP_HEAD);
+    }
 }
 
 /* Skip what there is of a body. Returns the bytes used. */
@@ -234,7 +435,12 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
     size_t at = 0;
 
     state->needs_input = false;
-    while (at < len && pass->error == 0 && !state->is_closing && !tc__http_is_blocked(state)) {
+    while (at < len && pass->error == 0 && !state->is_closing && !tc__http_is_blocked(state) &&
+           !tc__http_is_called(state)) {
+        if (state->errand != NULL) {
+            at += collect(pass, buf + at, len - at);
+            continue;
+        }
         if (state->skip != TC_HTTP_SKIP_NOTHING) {
             at += skip_body(pass, buf + at, len - at);
             continue;
@@ -254,7 +460,7 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
             tc__http_refuse(pass, tc_http_error_status((int)n));
             break;
         }
-        answer_request(pass, request, buf + at);
+        answer_request(pass, request, buf + at, (size_t)n);
         at += (size_t)n;
     }
     tc__http_flush(pass, NULL, 0);

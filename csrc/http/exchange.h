@@ -13,6 +13,7 @@
 #define TC_HTTP_EXCHANGE_H
 
 #include "http/chunked.h"
+#include "http/desk.h"
 #include "http/server_internal.h"
 #include "io/io.h"
 
@@ -38,10 +39,13 @@ struct tc_http_state {
     unsigned char *out; /* owned; output not taken yet, NULL: none */
     uint32_t out_len;
     uint32_t out_sent;
-    const char *body; /* the route's: what comes behind `out` */
+    const char *body; /* the route's, or the reply's: what comes behind `out` */
     size_t body_left;
     int64_t deadline_ns; /* for the head or the body that has begun; 0: none has */
     uint64_t skip_left; /* bytes of the body, or of the budget for a chunked one */
+    struct tc_desk_call
+        *errand; /* one reference; the request that is on the desk, or on its way there */
+    struct tc_desk_reply *reply_kept; /* owned; what `body` points into, if it is that */
     struct tc_chunked chunked;
     struct tc_http_hint hint;
     uint8_t skip; /* enum tc_http_skip: the body that is being skipped */
@@ -66,6 +70,23 @@ static inline bool tc__http_is_blocked(const struct tc_http_state *state)
 {
     return state->out != NULL || state->body_left != 0;
 }
+
+/* True while the body of a call is coming in. */
+static inline bool tc__http_is_collecting(const struct tc_http_state *state)
+{
+    /* relaxed: the owner's own, until it is PENDING */
+    return state->errand != NULL &&
+           tc_load_relaxed(&state->errand->state) == TC_DESK_CALL_COLLECTING;
+}
+
+/* True while an answer is waited for. */
+static inline bool tc__http_is_called(const struct tc_http_state *state)
+{
+    return state->errand != NULL && !tc__http_is_collecting(state);
+}
+
+/* Send the answer to the call, if it has come. Returns whether it has. */
+bool tc__http_answer_call(struct tc_http_pass *pass);
 
 /* Send what is in the scratch, and `body` behind it; keep what is not taken. */
 void tc__http_flush(struct tc_http_pass *pass, const char *body, size_t body_len);

@@ -67,6 +67,10 @@ int tc_http_server_new(const struct tc_http_options *options, struct tc_http_ser
     server->limits = limits;
     server->header_timeout_ns =
         options->header_timeout_ns == 0 ? HEADER_TIMEOUT_NS : options->header_timeout_ns;
+    server->desk = options->desk;
+    if (server->desk != NULL) {
+        tc_http_desk_acquire(server->desk);
+    }
     int rc = make_own_answers(server);
     if (rc != 0) {
         tc_http_server_free(server);
@@ -122,7 +126,10 @@ int tc_http_server_start(struct tc_http_server *server, struct tc_runtime *runti
     for (uint32_t i = 0; i < count; i++) {
         server->parts[i].date_seconds = INT64_MIN;
     }
-    int rc = tc_server_start(runtime, &server->protocol, &server->net_options, &server->net);
+    int rc = server->desk == NULL ? 0 : tc__http_desk_open(server->desk, runtime);
+    if (rc == 0) {
+        rc = tc_server_start(runtime, &server->protocol, &server->net_options, &server->net);
+    }
     if (rc != 0) {
         tc_mem_free(server->parts, bytes);
         server->parts = NULL;
@@ -147,12 +154,19 @@ void tc_http_server_statistics(const struct tc_http_server *server, struct tc_ht
         out->refused += tc_load_relaxed(&part->refused); /* relaxed: see above */
         out->header_timeouts += tc_load_relaxed(&part->header_timeouts); /* relaxed: see above */
     }
+    if (server->desk != NULL) {
+        out->handled = tc_load_relaxed(&server->desk->handled); /* relaxed: see above */
+        out->batches = tc_load_relaxed(&server->desk->batches); /* relaxed: see above */
+    }
 }
 
 void tc_http_server_free(struct tc_http_server *server)
 {
     if (server->net != NULL) {
         tc_server_free(server->net);
+    }
+    if (server->desk != NULL) {
+        tc_http_desk_withdraw(server->desk);
     }
     tc_http_router_fini(&server->router);
     for (size_t i = 0; i < TC_HTTP_OWN_COUNT; i++) {

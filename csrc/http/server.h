@@ -11,6 +11,9 @@
  *   OPTIONS           204 with Allow             404; `*`: 204 with Allow
  *   any other         405 with Allow             404
  *
+ * A path that has no answer may be one of the desk's patterns (http/desk.h): then the request goes there,
+ * with its body, and the answer comes from there.
+ *
  * A body that nobody wants is skipped up to 64 KiB; a longer one, or one that the client holds back
  * until it is told to continue, ends the connection behind the answer. A request that cannot be
  * read is answered with the status of its error (http/error.h), and the connection is closed.
@@ -18,6 +21,8 @@
  *   deadline              from                                  then
  *   header_timeout_ns     the first byte of a request, absolute 408, close
  *   TC_HTTP_SKIP_NS       the start of a skipped body, absolute close
+ *   desk->body_timeout_ns the last byte of a collected body     408, close; also below TC_HTTP_BODY_RATE
+ *                                                               after TC_HTTP_BODY_GRACE_NS
  *   idle_timeout_ns       the last byte in or out, at rest      close
  *   send_timeout_ns       the last byte the peer took           close
  *
@@ -37,21 +42,27 @@ enum {
     TC_HTTP_SKIP_BYTES = 64 * 1024, /* of a body that nobody wants */
     TC_HTTP_ROUTES_MAX = 4096,
     TC_HTTP_SERVER_HEAD_BYTES_MAX = 64 * 1024,
+    TC_HTTP_BODY_RATE = 500, /* bytes a second, after the grace */
 };
 #define TC_HTTP_SKIP_NS (5 * TC_NS_PER_SEC)
+#define TC_HTTP_BODY_GRACE_NS (10 * TC_NS_PER_SEC)
 
+struct tc_http_desk;
 struct tc_http_server;
 
 struct tc_http_options {
     struct tc_server_options net; /* idle_timeout_ns 0: 30 s, the time a connection is kept alive */
     int64_t header_timeout_ns; /* 0: 10 s; TC_NEVER: none */
     struct tc_http_limits limits; /* each 0: its default */
+    struct tc_http_desk *desk; /* NULL: none; see http/desk.h. The server takes a reference. */
 };
 
 struct tc_http_statistics {
     uint64_t requests; /* answered, refused ones included */
     uint64_t refused; /* of these, messages that broke a rule */
     uint64_t header_timeouts; /* of these, heads that came too slowly */
+    uint64_t handled; /* requests that the clerk of the desk has taken */
+    uint64_t batches; /* times it took some */
 };
 
 /* Make a server without routes. `options` is copied, but not the text of options->net.host.

@@ -10,6 +10,7 @@
 #include "arch/cpu.h"
 #include "base/atomic.h"
 #include "http/date.h"
+#include "http/desk.h"
 #include "http/router.h"
 #include "http/server.h"
 
@@ -26,7 +27,7 @@ struct tc_http_part {
 
 /* Statuses that the server answers with by itself. */
 #define TC_HTTP_OWN_STATUSES(X) \
-    X(204) X(400) X(404) X(405) X(408) X(414) X(417) X(431) X(501) X(505)
+    X(204) X(400) X(404) X(405) X(408) X(413) X(414) X(417) X(431) X(501) X(503) X(505)
 
 enum {
 #define TC_HTTP_OWN_INDEX(status) TC_HTTP_OWN_##status,
@@ -41,6 +42,7 @@ struct tc_http_server {
     struct tc_http_limits limits;
     int64_t header_timeout_ns;
     struct tc_http_router router;
+    struct tc_http_desk *desk; /* one reference, or NULL */
     struct tc_http_answer own[TC_HTTP_OWN_COUNT];
     struct tc_http_part *parts; /* owned; one per worker */
     uint32_t part_count;

@@ -134,6 +134,11 @@ int tc__pollfd_deliver(struct tc_worker *worker, uint64_t tag, uint32_t bits)
     return 1;
 }
 
+void tc_pollfd_poke(struct tc_worker *worker, struct tc_pollfd *slot)
+{
+    notify(worker, &slot->word[TC_READ], 0);
+}
+
 /* End the wait in one direction; whoever else is looking at its waiter has finished on return. */
 static void end_wait(struct tc_worker *worker, struct tc_readiness *word)
 {

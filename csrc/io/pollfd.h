@@ -113,6 +113,10 @@ TC_NODISCARD static inline bool tc_pollfd_rest(struct tc_pollfd *slot, enum tc_d
     return tc_readiness_park(&slot->word[direction], waiter, seq);
 }
 
+/* Set the read side READY as an edge would, so that whoever waits there looks.
+ * Parks: never   Threads: a worker, between fibers */
+void tc_pollfd_poke(struct tc_worker *worker, struct tc_pollfd *slot);
+
 /* Take a resting waiter out of the word again, after another source claimed it. */
 static inline void tc_pollfd_withdraw(struct tc_pollfd *slot, enum tc_direction direction,
                                       struct tc_waiter *waiter)

@@ -153,26 +153,32 @@ static void settle(struct tc_conn *conn, struct tc_worker *worker)
     }
 }
 
+static bool is_held(struct tc_conn *conn)
+{
+    return tc_load_relaxed(&conn->is_held); /* relaxed: the owner's, else a hint */
+}
+
 /* The protocol has no more to do. Let the connection rest: true, it is not ours any more.
  * False: there is input, or the drain came in between, and it is ours still. */
-static bool try_rest(struct tc_conn *conn, struct tc_worker *worker)
+static bool try_rest(struct tc_conn *conn, struct tc_worker *worker, bool is_held)
 {
     struct tc_server *server = conn->server;
     struct tc_waiter *rest = &conn->rest;
     struct tc_pollfd *slot = conn->stream.slot;
-    bool has_idle_deadline = server->idle_timeout_ns != TC_NEVER;
+    bool is_claimable = is_held || server->idle_timeout_ns != TC_NEVER;
 
-    if (conn->stream.try_read) {
+    if (conn->stream.try_read && !is_held) {
         return false;
     }
-    if (conn->is_served) {
-        count_served(conn, worker, false);
+    tc_store_relaxed(&conn->is_held, is_held); /* relaxed: a hint to the keeper */
+    if (conn->is_served || is_held) {
+        count_served(conn, worker, is_held);
         tc_store_relaxed(&conn->fiber, NULL); /* relaxed: read after this worker's ack */
     }
     uint64_t seq = tc_waiter_core_begin(&rest->word);
     tc_waiter_core_arm(&rest->word, seq);
     if (tc_likely(tc_pollfd_rest(slot, TC_READ, rest, seq))) {
-        if (!has_idle_deadline || !tc_waiter_core_allow_cancel(&rest->word, seq, &server->state)) {
+        if (!is_claimable || !tc_waiter_core_allow_cancel(&rest->word, seq, &server->state)) {
             return true;
         }
         tc_pollfd_withdraw(slot, TC_READ, rest);
@@ -204,6 +210,14 @@ static TC_MAY_PARK bool may_stay(struct tc_conn *conn)
     return rc == 0;
 }
 
+/* The protocol waits for a poke, on its fiber because the server drains: nothing is put to rest then.
+ * Returns whether it is to go on. */
+static TC_MAY_PARK bool hold(struct tc_conn *conn)
+{
+    conn->failure = tc_pollfd_wait(conn->stream.slot, TC_READ, TC_NEVER, TC_WAIT_READ);
+    return conn->failure == 0;
+}
+
 /* The body of a serving fiber. */
 static void serve_conn(void *arg)
 {
@@ -220,11 +234,11 @@ static void serve_conn(void *arg)
             break;
         }
         if (tc_likely(!tc__server_is_draining(server))) {
-            if (tc_likely(try_rest(conn, worker))) {
+            if (tc_likely(try_rest(conn, worker, verdict == TC_CONN_HOLD))) {
                 return;
             }
             begin_serving(conn, worker);
-        } else if (!may_stay(conn)) {
+        } else if (verdict == TC_CONN_HOLD ? !hold(conn) : !may_stay(conn)) {
             break;
         }
         tc_fiber_yield(); /* a peer that never pauses must not keep the others waiting */
@@ -290,8 +304,8 @@ static void react(struct tc_conn *conn, struct tc_worker *worker)
 
     tc__server_part(server, worker)->react_bytes += conn->bytes_in;
     settle(conn, worker);
-    if (tc_likely(verdict == TC_CONN_REST)) {
-        if (tc_unlikely(!try_rest(conn, worker))) {
+    if (tc_likely(verdict == TC_CONN_REST || verdict == TC_CONN_HOLD)) {
+        if (tc_unlikely(!try_rest(conn, worker, verdict == TC_CONN_HOLD))) {
             attach(conn, worker); /* more has arrived: the others come first */
         }
     } else if (verdict == TC_CONN_SERVE) {
@@ -312,6 +326,22 @@ static void conn_readable(struct tc_waiter *waiter, struct tc_worker *worker)
     }
 }
 
+void tc_conn_poke(struct tc_conn *conn, struct tc_pollfd *slot, uint16_t generation,
+                  struct tc_worker *worker)
+{
+    /* acquire [slot-generation]: a connection that ended is left alone. One that ends just now, or
+     * another in its place, looks at its input in vain. */
+    if (tc_load_acquire(&slot->generation) != generation) {
+        return;
+    }
+    if (tc__waiter_claim_any(&conn->rest)) {
+        tc_pollfd_withdraw(conn->stream.slot, TC_READ, &conn->rest);
+        conn_readable(&conn->rest, worker);
+    } else {
+        tc_pollfd_poke(worker, slot); /* its owner finds it READY */
+    }
+}
+
 bool tc__conn_claim_quiet(struct tc_conn *conn)
 {
     return tc_waiter_claim(&conn->rest, tc_waiter_core_seq(&conn->rest.word));
@@ -320,7 +350,7 @@ bool tc__conn_claim_quiet(struct tc_conn *conn)
 void tc__conn_drain(struct tc_conn *conn, struct tc_worker *worker)
 {
     tc_pollfd_withdraw(conn->stream.slot, TC_READ, &conn->rest);
-    if (tc_stream_has_input(&conn->stream)) {
+    if (is_held(conn) || tc_stream_has_input(&conn->stream)) {
         attach(conn, worker);
     } else {
         close_conn(conn, worker);
@@ -364,12 +394,12 @@ static void conn_idle(struct tc_waiter *waiter, struct tc_worker *worker)
     int64_t active = tc_load_relaxed(&conn->active_ns); /* relaxed: a number of its own */
     int64_t due = tc_deadline_add_ns(active, conn->server->idle_timeout_ns);
 
-    bool is_ours = due <= now && tc__waiter_claim_any(&conn->rest);
+    bool is_ours = due <= now && !is_held(conn) && tc__waiter_claim_any(&conn->rest);
 
     conn->deadline.timer = NULL;
     if (is_ours) {
         tc_pollfd_withdraw(conn->stream.slot, TC_READ, &conn->rest);
-        if (!tc_stream_has_input(&conn->stream)) {
+        if (!is_held(conn) && !tc_stream_has_input(&conn->stream)) {
             tc_counter_add(&tc__server_part(conn->server, worker)->idle_closed, 1);
             close_conn(conn, worker);
             return;

@@ -67,6 +67,21 @@ void tc__server_release(struct tc_server *server, struct tc_worker *worker)
     tc_lock_release(&server->lock);
 }
 
+bool tc_server_try_hold(struct tc_server *server)
+{
+    tc_lock_acquire(&server->lock);
+    bool is_open =
+        tc_load_relaxed(&server->state) != TC_SERVER_CLOSED; /* relaxed: under the lock */
+    server->holds += is_open ? 1 : 0;
+    tc_lock_release(&server->lock);
+    return is_open;
+}
+
+void tc_server_unhold(struct tc_server *server, struct tc_worker *worker)
+{
+    tc__server_release(server, worker);
+}
+
 /* ---- drain -------------------------------------------------------------------------------- */
 
 /* Once quiet, a connection in the list with a fiber noted has that fiber alive. A fiber that

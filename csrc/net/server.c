@@ -305,6 +305,11 @@ struct tc_stream *tc_conn_stream(struct tc_conn *conn)
     return &conn->stream;
 }
 
+struct tc_server *tc_conn_server(struct tc_conn *conn)
+{
+    return conn->server;
+}
+
 void *tc_conn_state(struct tc_conn *conn)
 {
     return conn->state;

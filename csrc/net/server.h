@@ -41,6 +41,7 @@
 #include "sched/runtime.h"
 
 struct tc_waiter;
+struct tc_worker;
 
 struct tc_conn;
 struct tc_server;
@@ -50,6 +51,9 @@ enum tc_verdict {
     TC_CONN_REST,  /* nothing more to do until there is input */
     TC_CONN_CLOSE, /* done with this connection */
     TC_CONN_SERVE, /* from `react` only: go on in `serve`, on a fiber */
+    /* Wait for tc_conn_poke, or for input: like TC_CONN_REST, but counted as served: the idle
+     * deadline does not end it, and a drain leaves it the time that served connections have. */
+    TC_CONN_HOLD,
 };
 
 struct tc_protocol {
@@ -145,9 +149,25 @@ void tc_server_statistics(struct tc_server *server, struct tc_server_statistics 
 /* Free a CLOSED server. */
 void tc_server_free(struct tc_server *server);
 
+/* ---- for protocols: messages -------------------------------------------------------------- */
+
+/* Keep the server from becoming CLOSED, while a message of the protocol's is under way to a worker.
+ * Parks: never   Threads: any   Returns false if it is CLOSED already. */
+TC_NODISCARD bool tc_server_try_hold(struct tc_server *server);
+
+/* Give the hold back. Parks: never   Threads: a worker. The server may be gone afterwards. */
+void tc_server_unhold(struct tc_server *server, struct tc_worker *worker);
+
+/* Have a connection that is held looked at, by react() or serve(). It may have ended: `slot` and
+ * `generation` are those of its stream when it was held, and tell.
+ * Parks: never   Threads: a worker, between fibers, while the server cannot be CLOSED */
+void tc_conn_poke(struct tc_conn *conn, struct tc_pollfd *slot, uint16_t generation,
+                  struct tc_worker *worker);
+
 /* ---- for protocols: the connection that `react` or `serve` was given ------------------------ */
 
 struct tc_stream *tc_conn_stream(struct tc_conn *conn);
+struct tc_server *tc_conn_server(struct tc_conn *conn);
 void *tc_conn_state(struct tc_conn *conn); /* conn_bytes of the protocol's own */
 const struct tc_protocol *tc_conn_protocol(struct tc_conn
                                                *conn); /* as given to tc_server_start   */

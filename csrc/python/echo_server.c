@@ -23,6 +23,7 @@ static void echo_free(void *subject, struct tc_server *server)
 static const struct tc_py_server_kind echo_kind = {
     .native = {.start = echo_start, .free = echo_free},
     .prepare = NULL,
+    .needs_loop = NULL,
     .keep_last = NULL,
 };
 

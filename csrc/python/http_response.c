@@ -181,3 +181,261 @@ PyObject *tc_py_http_answer(PyObject *b_body, PyObject *b_status, PyObject *b_co
     }
     return Py_BuildValue("LNNN", (long long)status, type, fields, body);
 }
+
+/* ---- Response ----------------------------------------------------------------------------- */
+
+static struct tc_py_response *response_of(PyObject *self)
+{
+    return (struct tc_py_response *)self;
+}
+
+static PyObject *response_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"body", "status", "content_type", "headers", NULL};
+    PyObject *b_body = Py_None, *b_status = NULL, *b_type = NULL, *b_headers = NULL;
+    struct tc_py_response *self;
+    PyObject *answer;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOO:Response", names, &b_body, &b_status,
+                                     &b_type, &b_headers)) {
+        return NULL;
+    }
+    answer = tc_py_http_answer(b_body, b_status, b_type, b_headers);
+    if (answer == NULL) {
+        return NULL;
+    }
+    self = response_of(type->tp_alloc(type, 0));
+    if (self != NULL) {
+        self->status = (int)PyLong_AsLong(PyTuple_GET_ITEM(answer, 0));
+        self->type = Py_NewRef(PyTuple_GET_ITEM(answer, 1));
+        self->fields = Py_NewRef(PyTuple_GET_ITEM(answer, 2));
+        self->body = Py_NewRef(PyTuple_GET_ITEM(answer, 3));
+    }
+    Py_DECREF(answer);
+    return (PyObject *)self;
+}
+
+static void response_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+
+    Py_XDECREF(response_of(object)->type);
+    Py_XDECREF(response_of(object)->fields);
+    Py_XDECREF(response_of(object)->body);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *response_get_status(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(response_of(self)->status);
+}
+
+static PyObject *response_get_body(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(response_of(self)->body);
+}
+
+static PyObject *octets_text(PyObject *b_octets)
+{
+    return PyUnicode_DecodeLatin1(PyBytes_AS_STRING(b_octets), PyBytes_GET_SIZE(b_octets), NULL);
+}
+
+static PyObject *response_get_type(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *b_type = response_of(self)->type;
+
+    return b_type == Py_None ? Py_NewRef(Py_None) : octets_text(b_type);
+}
+
+static PyObject *response_get_headers(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *b_fields = response_of(self)->fields;
+    PyObject *pairs = PyTuple_New(PyTuple_GET_SIZE(b_fields));
+
+    for (Py_ssize_t i = 0; pairs != NULL && i < PyTuple_GET_SIZE(b_fields); i++) {
+        PyObject *b_field = PyTuple_GET_ITEM(b_fields, i);
+        PyObject *pair = Py_BuildValue("NN", octets_text(PyTuple_GET_ITEM(b_field, 0)),
+                                       octets_text(PyTuple_GET_ITEM(b_field, 1)));
+        if (pair == NULL) {
+            Py_CLEAR(pairs);
+            break;
+        }
+        PyTuple_SET_ITEM(pairs, i, pair);
+    }
+    return pairs;
+}
+
+static PyObject *response_repr(PyObject *self)
+{
+    return PyUnicode_FromFormat("<Response %d, %zd bytes>", response_of(self)->status,
+                                PyBytes_GET_SIZE(response_of(self)->body));
+}
+
+static PyGetSetDef response_getset[] = {
+    {"status", response_get_status, NULL, PyDoc_STR("200 to 599."), NULL},
+    {"body", response_get_body, NULL, PyDoc_STR("The body, encoded."), NULL},
+    {"content_type", response_get_type, NULL, PyDoc_STR("The content type, or None."), NULL},
+    {"headers", response_get_headers, NULL, PyDoc_STR("The further fields, as pairs."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(
+    response_doc,
+    "Response(body=None, *, status=200, content_type=<by body>, headers=None)\n--\n\n"
+    "What a handler answers, if there is more to say than a body.\n\n"
+    "body is bytes-like, a str (sent as UTF-8, text/plain), a dict or list (sent as JSON)\n"
+    "or None. content_type replaces the type that goes with it, None leaves the field\n"
+    "out. headers, a mapping or pairs, are further fields. Nothing of it can be changed.\n"
+    "Thread-safety: any thread.\n"
+    "Raises: TypeError and ValueError, naming the parameter.");
+
+static PyType_Slot response_slots[] = {
+    {Py_tp_doc, (void *)response_doc}, {Py_tp_new, response_new},
+    {Py_tp_dealloc, response_dealloc}, {Py_tp_repr, response_repr},
+    {Py_tp_getset, response_getset},   {0, NULL},
+};
+
+static PyType_Spec response_spec = {
+    .name = "tinycoro.Response",
+    .basicsize = sizeof(struct tc_py_response),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = response_slots,
+};
+
+int tc_py_add_response(PyObject *module, struct tc_py_loop_state *state)
+{
+    return tc_py_add_type(module, &response_spec, NULL, &state->response_type);
+}
+
+/* ---- replies ------------------------------------------------------------------------------ */
+
+/* Text that grows towards its end, or is only measured if `at` is NULL. */
+struct writer {
+    char *at;
+    size_t len;
+};
+
+static void put(struct writer *writer, const char *text, size_t len)
+{
+    if (writer->at != NULL) {
+        memcpy(writer->at + writer->len, text, len);
+    }
+    writer->len += len;
+}
+
+#define PUT(writer, literal) put(writer, literal, sizeof(literal) - 1)
+
+static void put_number(struct writer *writer, size_t number)
+{
+    char digits[20];
+    size_t from = sizeof(digits);
+
+    do {
+        digits[--from] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    put(writer, digits + from, sizeof(digits) - from);
+}
+
+/* The head of an answer, as in struct tc_http_answer. */
+static void put_head(struct writer *writer, int status, const char *type, size_t type_len,
+                     PyObject *b_fields, size_t body_len)
+{
+    const char *reason = tc_http_reason(status);
+
+    if (status == 200) {
+        PUT(writer, "HTTP/1.1 200 OK\r\n");
+    } else {
+        PUT(writer, "HTTP/1.1 ");
+        put_number(writer, (size_t)status);
+        PUT(writer, " ");
+        put(writer, reason, strlen(reason));
+        PUT(writer, "\r\n");
+    }
+    if (type != NULL) {
+        PUT(writer, "Content-Type: ");
+        put(writer, type, type_len);
+        PUT(writer, "\r\n");
+    }
+    for (Py_ssize_t i = 0; b_fields != NULL && i < PyTuple_GET_SIZE(b_fields); i++) {
+        PyObject *b_name = PyTuple_GET_ITEM(PyTuple_GET_ITEM(b_fields, i), 0);
+        PyObject *b_value = PyTuple_GET_ITEM(PyTuple_GET_ITEM(b_fields, i), 1);
+
+        put(writer, PyBytes_AS_STRING(b_name), (size_t)PyBytes_GET_SIZE(b_name));
+        PUT(writer, ": ");
+        put(writer, PyBytes_AS_STRING(b_value), (size_t)PyBytes_GET_SIZE(b_value));
+        PUT(writer, "\r\n");
+    }
+    if (status != 204 && status != 304) { /* RFC 9110 8.6 */
+        PUT(writer, "Content-Length: ");
+        put_number(writer, body_len);
+        PUT(writer, "\r\n");
+    }
+}
+
+/* Returns NULL without memory. */
+static struct tc_desk_reply *make_reply(int status, const char *type, size_t type_len,
+                                        PyObject *b_fields, const char *body, size_t body_len)
+{
+    struct writer writer = {NULL, 0};
+    struct tc_desk_reply *reply;
+
+    put_head(&writer, status, type, type_len, b_fields, body_len);
+    reply = tc_desk_reply_new(writer.len, body_len);
+    if (reply == NULL) {
+        return NULL;
+    }
+    writer = (struct writer){reply->answer.head, 0};
+    put_head(&writer, status, type, type_len, b_fields, body_len);
+    if (body_len != 0) {
+        memcpy(reply->answer.body, body, body_len);
+    }
+    reply->answer.status = status;
+    return reply;
+}
+
+struct tc_desk_reply *tc_py_http_status_reply(int status)
+{
+    char body[64];
+    int len = PyOS_snprintf(body, sizeof(body), "%d %s\n", status, tc_http_reason(status));
+
+    return make_reply(status, "text/plain", 10, NULL, body, (size_t)len);
+}
+
+struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state, PyObject *b_value)
+{
+    struct tc_desk_reply *reply = NULL;
+    const char *type = NULL;
+    PyObject *body;
+
+    if (Py_IS_TYPE(b_value, state->response_type)) {
+        struct tc_py_response *b_response = response_of(b_value);
+        bool has_type = b_response->type != Py_None;
+
+        reply =
+            make_reply(b_response->status, has_type ? PyBytes_AS_STRING(b_response->type) : NULL,
+                       has_type ? (size_t)PyBytes_GET_SIZE(b_response->type) : 0,
+                       b_response->fields, PyBytes_AS_STRING(b_response->body),
+                       (size_t)PyBytes_GET_SIZE(b_response->body));
+    } else if (PyUnicode_CheckExact(b_value) && PyUnicode_IS_COMPACT_ASCII(b_value)) {
+        reply = make_reply(200, TC_PY_TYPE_TEXT, sizeof(TC_PY_TYPE_TEXT) - 1, NULL,
+                           (const char *)PyUnicode_1BYTE_DATA(b_value),
+                           (size_t)PyUnicode_GET_LENGTH(b_value));
+    } else if (b_value == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "the handler returned None; return a body or a Response");
+        return NULL;
+    } else {
+        body = tc_py_http_body(b_value, &type);
+        if (body == NULL) {
+            return NULL;
+        }
+        reply = make_reply(200, type, strlen(type), NULL, PyBytes_AS_STRING(body),
+                           (size_t)PyBytes_GET_SIZE(body));
+        Py_DECREF(body);
+    }
+    if (reply == NULL) {
+        PyErr_NoMemory();
+    }
+    return reply;
+}

@@ -12,6 +12,8 @@
 #include "python/compat.h"
 
 #include "base/defs.h"
+#include "http/desk.h"
+#include "python/loop_state.h"
 
 #define TC_PY_TYPE_TEXT "text/plain; charset=utf-8"
 #define TC_PY_TYPE_JSON "application/json"
@@ -25,5 +27,24 @@ TC_NODISCARD PyObject *tc_py_http_body(PyObject *b_body, const char **type);
  * not given; a content type of None means: none. */
 TC_NODISCARD PyObject *tc_py_http_answer(PyObject *b_body, PyObject *b_status,
                                          PyObject *b_content_type, PyObject *b_headers);
+
+/* tinycoro.Response: what such an answer consists of. */
+struct tc_py_response {
+    PyObject_HEAD int status;
+    PyObject *type; /* owned; bytes or None; constant, as all of it                             */
+    PyObject *fields; /* owned tuple                                                            */
+    PyObject *body; /* owned bytes                                                              */
+};
+
+/* The reply of a handler that returned `b_value`: a Response, or its body. Returns NULL with an
+ * exception set. */
+TC_NODISCARD struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state,
+                                                    PyObject *b_value);
+
+/* A reply with a status and its name as text. Returns NULL without memory, without an exception. */
+TC_NODISCARD struct tc_desk_reply *tc_py_http_status_reply(int status);
+
+/* Create the type. Returns 0, or -1 with an exception set. */
+int tc_py_add_response(PyObject *module, struct tc_py_loop_state *state);
 
 #endif

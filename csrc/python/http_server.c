@@ -13,6 +13,9 @@
 #include <errno.h>
 #include <string.h>
 
+#define MAX_BODY (1024 * 1024)
+#define BODY_TIMEOUT_NS (30 * TC_NS_PER_SEC)
+
 /* ---- routes ----------------------------------------------------------------------------- */
 
 /* Point to the fields of an answer. Returns an array from PyMem_Malloc, or NULL with MemoryError. */
@@ -55,7 +58,7 @@ static int route_error(int error, PyObject *b_path)
     return -1;
 }
 
-/* Give `native` a route, an item of `routes`. */
+/* Give `native` a fixed answer, an item of `routes`. */
 static int add_route(struct tc_http_server *native, PyObject *b_route)
 {
     PyObject *b_path = PyTuple_GET_ITEM(b_route, 0);
@@ -83,21 +86,24 @@ static int add_route(struct tc_http_server *native, PyObject *b_route)
     return error < 0 ? route_error(error, b_path) : 0;
 }
 
-/* Make a native server of the routes there are. */
-static struct tc_http_server *make_native(struct tc_py_http_server *self)
+/* Make a native server of the answers there are, with a desk for the rest, or without (NULL). */
+static struct tc_http_server *make_native(struct tc_py_http_server *self, struct tc_http_desk *desk)
 {
     struct tc_http_options options = self->http;
     struct tc_http_server *native = NULL;
     int error;
 
     options.net = self->server.options;
+    options.desk = desk;
     error = tc_http_server_new(&options, &native);
     if (error < 0) {
         (void)tc_py_error_os(error, "cannot make a server", "HTTPServer");
         return NULL;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->routes); i++) {
-        if (add_route(native, PyList_GET_ITEM(self->routes, i)) < 0) {
+        PyObject *b_route = PyList_GET_ITEM(self->routes, i);
+
+        if (PyTuple_GET_ITEM(b_route, 1) != Py_None && add_route(native, b_route) < 0) {
             tc_http_server_free(native);
             return NULL;
         }
@@ -133,23 +139,42 @@ static PyObject *check_path(PyObject *b_path)
     return Py_NewRef(b_path);
 }
 
-/* HS2. Returns 0, or -1 with RuntimeError set. */
-static int check_idle(struct tc_py_server *self)
+int tc_py_http_check_idle(struct tc_py_http_server *self)
 {
-    if (tc_py_server_check(self) < 0) {
+    if (tc_py_server_check(&self->server) < 0) {
         return -1;
     }
-    if (self->is_starting || tc_py_server_is_running(self)) {
+    if (self->server.is_starting || tc_py_server_is_running(&self->server)) {
         PyErr_Format(PyExc_RuntimeError, "%R: its routes are fixed while it runs", self);
         return -1;
     }
     return 0;
 }
 
+/* Whether there is a handler for exactly this path. Returns 1, 0, or -1 with MemoryError set. */
+static int is_handled(struct tc_py_http_server *self, PyObject *b_path)
+{
+    struct tc_http_patterns patterns = {NULL, 0, 0};
+    Py_ssize_t len = 0;
+    const char *path = PyUnicode_AsUTF8AndSize(b_path, &len);
+    int result = tc_py_http_fill(self, &patterns);
+
+    if (result == 0) {
+        result = tc_http_patterns_has(&patterns, path, (size_t)len) ? 1 : 0;
+    }
+    tc_http_patterns_fini(&patterns);
+    return result;
+}
+
 /* Add a route to the list, and to the model, which checks it. */
 static int keep_route(struct tc_py_http_server *self, PyObject *b_route)
 {
-    if (self->model == NULL && (self->model = make_native(self)) == NULL) {
+    int found = is_handled(self, PyTuple_GET_ITEM(b_route, 0));
+
+    if (found != 0) {
+        return found < 0 ? -1 : route_error(-EEXIST, PyTuple_GET_ITEM(b_route, 0));
+    }
+    if (self->model == NULL && (self->model = make_native(self, NULL)) == NULL) {
         return -1;
     }
     if (add_route(self->model, b_route) < 0) {
@@ -187,7 +212,8 @@ static PyObject *http_respond(PyObject *object, PyObject *const *args, Py_ssize_
     PyObject *route;
     int result;
 
-    if (tc_py_bind(&params, args, nargs, kwnames, b_values) < 0 || check_idle(&self->server) < 0) {
+    if (tc_py_bind(&params, args, nargs, kwnames, b_values) < 0 ||
+        tc_py_http_check_idle(self) < 0) {
         return NULL;
     }
     if (b_values[0] == NULL || b_values[1] == NULL) {
@@ -195,7 +221,7 @@ static PyObject *http_respond(PyObject *object, PyObject *const *args, Py_ssize_
     }
     answer = tc_py_http_answer(b_values[1], b_values[2], b_values[3], b_values[4]);
     path = answer == NULL ? NULL : check_path(b_values[0]);
-    route = path == NULL ? NULL : PyTuple_Pack(2, path, answer);
+    route = path == NULL ? NULL : Py_BuildValue("OOOi", path, answer, Py_None, 0);
     Py_XDECREF(answer);
     Py_XDECREF(path);
     if (route == NULL) {
@@ -210,13 +236,49 @@ static PyObject *http_respond(PyObject *object, PyObject *const *args, Py_ssize_
 
 /* ---- runs ------------------------------------------------------------------------------- */
 
+static bool http_needs_loop(struct tc_py_server *server)
+{
+    return tc_py_http_server_of((PyObject *)server)->handler_count != 0;
+}
+
+/* With handlers a run has a native server of its own, which knows their desk. */
+static struct tc_http_server *make_with_desk(struct tc_py_http_server *self)
+{
+    struct tc_http_desk *desk = tc_py_http_desk(self);
+    struct tc_http_server *native = desk == NULL ? NULL : make_native(self, desk);
+
+    if (native == NULL && desk != NULL) {
+        tc_http_desk_withdraw(desk);
+    } else if (desk != NULL) {
+        tc_http_desk_release(desk); /* the server has one of its own */
+    }
+    return native;
+}
+
+static void drop_model(struct tc_py_http_server *self)
+{
+    struct tc_http_server *model;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    model = self->model;
+    self->model = NULL; /* HS1 */
+    Py_END_CRITICAL_SECTION();
+    if (model != NULL) {
+        tc_http_server_free(model);
+    }
+}
+
 static void *http_prepare(struct tc_py_server *server)
 {
     struct tc_py_http_server *self = tc_py_http_server_of((PyObject *)server);
     struct tc_http_server *native;
 
+    if (http_needs_loop(server)) {
+        drop_model(self); /* it knows no desk */
+        return make_with_desk(self);
+    }
     Py_BEGIN_CRITICAL_SECTION(self);
-    native = self->model != NULL ? self->model : make_native(self);
+    native = self->model != NULL ? self->model : make_native(self, NULL);
     self->model = NULL; /* HS1 */
     Py_END_CRITICAL_SECTION();
     return native;
@@ -252,6 +314,7 @@ static void http_keep_last(struct tc_py_server *server, struct tc_py_native *rec
 static const struct tc_py_server_kind http_kind = {
     .native = {.start = http_start, .free = http_free},
     .prepare = http_prepare,
+    .needs_loop = http_needs_loop,
     .keep_last = http_keep_last,
 };
 
@@ -268,7 +331,9 @@ struct http_look {
 static const struct tc_py_counter http_fields[] = {
     TC_PY_SERVER_COUNTERS(NET, HTTP(requests, U64, "requests answered, refused ones too"))
         HTTP(refused, U64, "of these, messages that broke a rule")
-            HTTP(header_timeouts, U64, "of these, heads that came too slowly")};
+            HTTP(header_timeouts, U64, "of these, heads that came too slowly")
+                HTTP(handled, U64, "requests that the loop of the handlers has taken")
+                    HTTP(batches, U64, "times it took some: all that waited, at one attachment")};
 
 static const struct tc_py_counters http_counters = {
     .type_name = "tinycoro.HTTPServerStatistics",
@@ -311,6 +376,20 @@ static PyObject *http_statistics(PyObject *object, PyObject *Py_UNUSED(ignored))
 
 /* ---- making ----------------------------------------------------------------------------- */
 
+static int parse_body_limits(struct tc_py_http_server *self, PyObject *b_body_timeout,
+                             PyObject *b_max_body)
+{
+    int64_t max_body = MAX_BODY;
+
+    self->body_timeout_ns = BODY_TIMEOUT_NS;
+    if (tc_py_seconds(b_body_timeout, "body_timeout", true, &self->body_timeout_ns) < 0 ||
+        tc_py_integer(b_max_body, "max_body", false, 0, PY_SSIZE_T_MAX / 4, &max_body) < 0) {
+        return -1;
+    }
+    self->max_body = (size_t)max_body;
+    return 0;
+}
+
 static int parse_limits(struct tc_py_http_server *self, PyObject *b_keep_alive,
                         PyObject *b_header_timeout, PyObject *b_max_header_size)
 {
@@ -340,7 +419,9 @@ static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *k
                             "max_connections",
                             "keep_alive_timeout",
                             "header_timeout",
+                            "body_timeout",
                             "max_header_size",
+                            "max_body",
                             "drain_timeout",
                             "backlog",
                             "reuse_port",
@@ -348,11 +429,13 @@ static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *k
     struct tc_py_server_args b_args = {NULL};
     struct tc_py_http_server *self;
     PyObject *b_keep_alive = NULL, *b_header_timeout = NULL, *b_max_header_size = NULL;
+    PyObject *b_body_timeout = NULL, *b_max_body = NULL;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOOOOO:HTTPServer", names, &b_args.host,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOOOOOOO:HTTPServer", names, &b_args.host,
                                      &b_args.port, &b_args.workers, &b_args.max_connections,
-                                     &b_keep_alive, &b_header_timeout, &b_max_header_size,
-                                     &b_args.drain_timeout, &b_args.backlog, &b_args.reuse_port)) {
+                                     &b_keep_alive, &b_header_timeout, &b_body_timeout,
+                                     &b_max_header_size, &b_max_body, &b_args.drain_timeout,
+                                     &b_args.backlog, &b_args.reuse_port)) {
         return NULL;
     }
     self = (struct tc_py_http_server *)tc_py_server_new(type, &http_kind, &b_args);
@@ -361,7 +444,8 @@ static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *k
     }
     self->routes = PyList_New(0);
     if (self->routes == NULL ||
-        parse_limits(self, b_keep_alive, b_header_timeout, b_max_header_size) < 0) {
+        parse_limits(self, b_keep_alive, b_header_timeout, b_max_header_size) < 0 ||
+        parse_body_limits(self, b_body_timeout, b_max_body) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -383,10 +467,7 @@ static void http_dealloc(PyObject *object)
     if (PyObject_CallFinalizerFromDealloc(object) < 0) {
         return; /* somebody took a new reference, for instance from the warning */
     }
-    if (self->model != NULL) {
-        tc_http_server_free(self->model);
-        self->model = NULL;
-    }
+    drop_model(self);
     PyObject_GC_UnTrack(object);
     Py_CLEAR(self->routes);
     tc_py_server_dealloc(object);
@@ -397,11 +478,15 @@ static void http_dealloc(PyObject *object)
 PyDoc_STRVAR(
     http_server_doc,
     "HTTPServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None,\n"
-    "           keep_alive_timeout=30, header_timeout=10, max_header_size=16384,\n"
-    "           drain_timeout=30, backlog=None, reuse_port=False)\n"
+    "           keep_alive_timeout=30, header_timeout=10, body_timeout=30,\n"
+    "           max_header_size=16384, max_body=1048576, drain_timeout=30, backlog=None,\n"
+    "           reuse_port=False)\n"
     "--\n\n"
     "An HTTP/1.1 server, served by native threads.\n\n"
-    "Routes are added before it starts; see respond(). A path without one is answered with 404.\n"
+    "Routes are added before it starts: respond() for fixed answers, get(), post() and route() for\n"
+    "handlers in Python. A path without one is answered with 404, another method with 405, HEAD\n"
+    "like GET without the body. Handlers run on the loop in whose thread the server was started,\n"
+    "else on one that the server starts in a thread of its own.\n"
     "host is a numeric address or 'localhost'; port 0 takes any free port (see address).\n"
     "workers says to how many of the runtime's workers connections are dealt (None: all).\n"
     "max_connections limits this server (None: as many as leave all servers of the process\n"
@@ -409,7 +494,9 @@ PyDoc_STRVAR(
     "seconds after its last byte in or out; header_timeout is what a client has for the head of a\n"
     "request, from its first byte on (then 408); both are seconds, None means no limit.\n"
     "max_header_size is in bytes, 256 to 65536: a longer head is answered with 431, a request line\n"
-    "above 8 KiB with 414. drain_timeout is what connections that are being served get after\n"
+    "above 8 KiB with 414. body_timeout is how long a body for a handler may pause, in seconds (and\n"
+    "after 10 s it must have come at 500 bytes/s; then 408); max_body is what it may have in bytes\n"
+    "(then 413). drain_timeout is what connections that are being served get after\n"
     "close(), in seconds. backlog is the length of the kernel's queue (None: 4096 or the system's\n"
     "limit). reuse_port lets several processes listen on one port.\n\n"
     "with HTTPServer() as server: starts it, and closes and waits at the end; in a task, async\n"
@@ -418,7 +505,27 @@ PyDoc_STRVAR(
     "Thread-safety: every method from any thread. After fork() the child must make its own.\n"
     "Raises: TypeError and ValueError, naming the parameter and its limits.");
 
+PyDoc_STRVAR(
+    route_doc,
+    "route($self, /, path, *, methods=('GET',))\n"
+    "--\n\n"
+    "Return a decorator that makes a function the handler of path.\n\n"
+    "A segment of path that is {name} stands for any one segment, {name:path} at its end for all that\n"
+    "is left; request.path_params has what they stood for. A path without such comes first, then the\n"
+    "one that was added first. The handler, def or async def, is called with a Request and returns a\n"
+    "Response or just a body: str, bytes, dict or list. A def runs on the loop's thread: what blocks\n"
+    "belongs into to_thread(). What a handler raises is logged and answered with 500. If the client\n"
+    "goes away, an async def is cancelled.\n"
+    "Blocks: never. Thread-safety: any thread.\n"
+    "Raises: RuntimeError while the server runs; TypeError and ValueError, naming the parameter.");
+
+PyDoc_STRVAR(get_doc, "get($self, path, /)\n--\n\nThe same as route(path, methods=['GET']).");
+PyDoc_STRVAR(post_doc, "post($self, path, /)\n--\n\nThe same as route(path, methods=['POST']).");
+
 static PyMethodDef http_methods[] = {
+    {"get", tc_py_http_get, METH_O, get_doc},
+    {"post", tc_py_http_post, METH_O, post_doc},
+    {"route", TC_PY_KEYWORD_FUNCTION(tc_py_http_route), METH_FASTCALL | METH_KEYWORDS, route_doc},
     {"respond", TC_PY_KEYWORD_FUNCTION(http_respond), METH_FASTCALL | METH_KEYWORDS, respond_doc},
     {"statistics", http_statistics, METH_NOARGS, statistics_doc},
     {NULL, NULL, 0, NULL},
@@ -454,5 +561,8 @@ int tc_py_add_http_server(PyObject *module)
     state->http_server_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &http_server_spec,
                                                  (PyObject *)state->native_server_type);
-    return state->http_server_type == NULL ? -1 : PyModule_AddType(module, state->http_server_type);
+    if (state->http_server_type == NULL || tc_py_add_http_routes(module) < 0) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->http_server_type);
 }

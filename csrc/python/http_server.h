@@ -4,7 +4,7 @@
  * that checked the routes as they came is used for the first start.
  *
  * INVARIANTS
- *  HS1  `model` has every route of `routes` and was never started; NULL: to be made again.
+ *  HS1  `model` has every fixed answer of `routes` and was never started; NULL: to be made again.
  *  HS2  Routes change only while no run is on or beginning.
  *
  * who may call what: attached threads; `routes`, `model` and `last_http` in the object's critical
@@ -13,13 +13,17 @@
 #ifndef TC_PYTHON_HTTP_SERVER_H
 #define TC_PYTHON_HTTP_SERVER_H
 
+#include "http/pattern.h"
 #include "http/server.h"
 #include "python/server.h"
 
 struct tc_py_http_server {
     struct tc_py_server server;
     struct tc_http_options http; /* constant, but for `net`, which a start fills in             */
-    PyObject *routes;            /* owned list of struct tc_py_http_route                       */
+    PyObject *routes;            /* owned list of (path, answer, handler, methods)              */
+    uint32_t handler_count;      /* of the routes                                               */
+    size_t max_body;             /* of a request for a handler; constant                        */
+    int64_t body_timeout_ns;     /* the same                                                    */
     struct tc_http_server *model; /* owned; HS1                                                 */
     struct tc_http_statistics last_http; /* of the last run that ended                          */
 };
@@ -28,5 +32,25 @@ static inline struct tc_py_http_server *tc_py_http_server_of(PyObject *self)
 {
     return (struct tc_py_http_server *)(void *)self;
 }
+
+/* HS2. Returns 0, or -1 with RuntimeError set (http_server.c). */
+int tc_py_http_check_idle(struct tc_py_http_server *self);
+
+/* ---- http_routes.c ------------------------------------------------------------------------ */
+
+PyObject *tc_py_http_get(PyObject *object, PyObject *b_path);
+PyObject *tc_py_http_post(PyObject *object, PyObject *b_path);
+PyObject *tc_py_http_route(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames);
+
+/* Add the patterns of the handlers to an empty table. Returns 0, or -1 with MemoryError set. */
+int tc_py_http_fill(struct tc_py_http_server *self, struct tc_http_patterns *patterns);
+
+/* A desk with all handlers, for a run that begins; its clerk is the running loop, or one in a thread of
+ * its own. Returns one reference, or NULL with an exception set. */
+struct tc_http_desk *tc_py_http_desk(struct tc_py_http_server *self);
+
+/* Create _set_loop_thread(). */
+int tc_py_add_http_routes(PyObject *module);
 
 #endif

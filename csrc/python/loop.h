@@ -61,6 +61,7 @@ struct tc_py_loop {
     struct tc_list unsent; /* of struct tc_py_stream (SM1)                             */
     struct tc_list blocked; /* the same                                                 */
     struct tc_list listeners; /* of struct tc_py_listener (SS1)                           */
+    struct tc_list doors; /* of http_door.c: HTTP servers that it answers for         */
     char *scratch; /* owned; all its streams receive into it; NULL: not yet    */
     struct tc_py_descriptors descriptors; /* what it polls                                      */
     struct tc_py_task *current; /* borrowed; whose step runs now                            */

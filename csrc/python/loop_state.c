@@ -1,6 +1,7 @@
 /* Filling the loop's part of the module's state: asyncio's objects, names, types; the fork hook. */
 #include "python/loop_state.h"
 
+#include "python/http_door.h"
 #include "python/loop.h"
 #include "python/module.h"
 #include "python/wakeup.h"
@@ -192,7 +193,8 @@ int tc_py_add_loop(PyObject *module)
     }
     if (tc_py_add_deferred(module, state) < 0 || tc_py_add_timeout(module, state) < 0 ||
         tc_py_add_taskgroup(module, state) < 0 || tc_py_add_wait(module, state) < 0 ||
-        tc_py_add_shield(module, state) < 0 || tc_py_add_as_completed(module, state) < 0) {
+        tc_py_add_shield(module, state) < 0 || tc_py_add_as_completed(module, state) < 0 ||
+        tc_py_add_door(module, state) < 0) {
         return -1;
     }
     return register_fork_hook();

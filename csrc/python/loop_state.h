@@ -53,6 +53,13 @@
     X(PyTypeObject, shield_type) \
     X(PyTypeObject, as_completed_type) \
     X(PyTypeObject, as_completed_next_type) \
+    X(PyTypeObject, door_type) \
+    X(PyTypeObject, pending_type) \
+    X(PyTypeObject, request_type) \
+    X(PyTypeObject, headers_type) \
+    X(PyTypeObject, pieces_type) \
+    X(PyTypeObject, response_type) \
+    X(PyObject, loop_thread)              /* a function: see HTTPServer.start() */ \
     X(PyObject, cancelled_error)          /* asyncio's */ \
     X(PyObject, invalid_state_error)      /* asyncio's */ \
     X(PyObject, incomplete_read_error)    /* asyncio's */ \

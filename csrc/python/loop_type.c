@@ -2,6 +2,7 @@
 #include "python/debug.h"
 #include "python/errors.h"
 #include "python/handle.h"
+#include "python/http_door.h"
 #include "python/loop.h"
 #include "python/loop_calls.h"
 #include "python/process.h"
@@ -82,6 +83,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     tc_list_init(&loop->unsent);
     tc_list_init(&loop->blocked);
     tc_list_init(&loop->listeners);
+    tc_list_init(&loop->doors);
     loop->signal_fd = loop->signal_write_fd = -1;
     loop->generation = tc_py_process_generation();
     loop->slow_callback_duration = 0.1;
@@ -109,7 +111,8 @@ static int loop_traverse(PyObject *self, visitproc visit, void *arg)
         return -1;
     }
     if (loop->state != NULL && (tc_py_streams_traverse(loop, visit, arg) != 0 ||
-                                tc_py_listeners_traverse(loop, visit, arg) != 0)) {
+                                tc_py_listeners_traverse(loop, visit, arg) != 0 ||
+                                tc_py_doors_traverse(loop, visit, arg) != 0)) {
         return -1;
     }
     for (struct tc_link *link = loop->ready.head; link != NULL; link = link->next) {
@@ -150,6 +153,7 @@ static int loop_clear(PyObject *self)
     }
     tc_py_loop_drop_all(loop);
     tc_py_listeners_drop(loop);
+    tc_py_doors_drop(loop);
     tc_py_streams_drop(loop);
     tc_py_descriptors_clear(loop);
     drop_tasks(loop);
@@ -445,6 +449,7 @@ static PyObject *loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
         withdraw_all(loop);
         tc_py_loop_drop_all(loop);
         tc_py_listeners_drop(loop);
+        tc_py_doors_drop(loop);
         tc_py_streams_drop(loop);
         tc_py_descriptors_clear(loop);
         release_mailbox(loop);

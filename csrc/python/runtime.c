@@ -93,7 +93,8 @@ static int workers_from_environment(uint32_t *out)
     return 0;
 }
 
-int tc_py_workers_wanted(uint32_t *out)
+/* `spared` processors are left to others, if nobody has said how many workers there are to be. */
+static int workers_wanted(uint32_t spared, uint32_t *out)
 {
     PyThreadState *thread = tc_gil_release();
     uint32_t workers = tc_py_process_configured();
@@ -102,8 +103,22 @@ int tc_py_workers_wanted(uint32_t *out)
     if (workers == 0 && workers_from_environment(&workers) < 0) {
         return -1;
     }
-    *out = workers == 0 ? tc_workers_available() : workers;
+    if (workers == 0) {
+        workers = tc_workers_available();
+        workers = workers > spared ? workers - spared : 1;
+    }
+    *out = workers;
     return 0;
+}
+
+int tc_py_workers_wanted(uint32_t *out)
+{
+    return workers_wanted(0, out);
+}
+
+int tc_py_workers_wanted_beside_loop(uint32_t *out)
+{
+    return workers_wanted(1, out);
 }
 
 PyDoc_STRVAR(configure_doc,

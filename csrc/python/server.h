@@ -42,6 +42,8 @@ struct tc_py_server_kind {
     struct tc_py_native_kind native;
     /* The subject of a run that begins; attached. Returns NULL with an exception set. NULL: none. */
     void *(*prepare)(struct tc_py_server *self);
+    /* Whether requests need a loop thread. NULL: never. */
+    bool (*needs_loop)(struct tc_py_server *self);
     /* Keep what should be known of a run that ended; in the object's critical section. May be NULL. */
     void (*keep_last)(struct tc_py_server *self, struct tc_py_native *record);
 };

@@ -114,7 +114,9 @@ PyObject *tc_py_server_start(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (server_begin_start(self) < 0) {
         return NULL;
     }
-    if (tc_py_workers_wanted(&workers) < 0 ||
+    if ((kind->needs_loop != NULL && kind->needs_loop(self)
+             ? tc_py_workers_wanted_beside_loop(&workers)
+             : tc_py_workers_wanted(&workers)) < 0 ||
         (kind->prepare != NULL && (subject = kind->prepare(self)) == NULL)) {
         server_end_start(self, NULL, NULL);
         return NULL;

@@ -442,3 +442,49 @@ int tc_py_task_step(struct tc_py_task *task)
     Py_DECREF(task);
     return result;
 }
+
+/* ---- a task that may not be needed -------------------------------------------------------- */
+
+/* The coroutine has ended. Whether nothing of that is left in the task, which only the caller and the
+ * list know: then it is idle again. */
+static bool can_idle(struct tc_py_task *task)
+{
+    return task->waiting == NULL && task->interrupt == NULL && task->future.callbacks == NULL &&
+           task->future.cancels == 0 && task->future.weakrefs == NULL &&
+           (task->future.flags & ~(uint32_t)TC_PY_TASK_NAMED) == TC_PY_TASK_LISTED &&
+           Py_REFCNT(task) == 2 + 1; /* the caller, the list, tc_py_task_try */
+}
+
+enum tc_py_try tc_py_task_try(struct tc_py_task *task, PyObject *coro, PyObject *context,
+                              PyObject **value)
+{
+    enum tc_py_try outcome = TC_PY_TRY_SUSPENDED;
+    PySendResult status;
+
+    task->coro = coro;
+    task->context = context;
+    Py_INCREF(task);
+    tc_list_push_back(&task->future.loop->tasks, &task->all);
+    task->future.flags |= TC_PY_TASK_LISTED;
+    Py_INCREF(task);
+    status = resume(task, value);
+    if (status == PYGEN_NEXT) {
+        task_suspended(task, *value);
+    } else {
+        PyObject *error = status == PYGEN_ERROR ? PyErr_GetRaisedException() : NULL;
+
+        outcome = status == PYGEN_ERROR ? TC_PY_TRY_FAILED : TC_PY_TRY_DONE;
+        if (can_idle(task)) {
+            unlist(task);
+            Py_CLEAR(task->coro);
+            Py_CLEAR(task->context);
+        } else if (error != NULL) {
+            task_end(task, TC_PY_FUTURE_FAILED, Py_NewRef(error));
+        } else {
+            task_returned(task, Py_NewRef(*value));
+        }
+        PyErr_SetRaisedException(error);
+    }
+    Py_DECREF(task);
+    return outcome;
+}

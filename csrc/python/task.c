@@ -127,6 +127,17 @@ struct tc_py_task *tc_py_task_new(struct tc_py_loop *loop, PyTypeObject *type, P
     return task;
 }
 
+struct tc_py_task *tc_py_task_new_idle(struct tc_py_loop *loop)
+{
+    struct tc_py_task *task =
+        (struct tc_py_task *)tc_py_future_new(loop, loop->state->task_type, &tc_py_task_ops);
+
+    if (task != NULL) {
+        task->name.number = next_number(loop);
+    }
+    return task;
+}
+
 static PyObject *task_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
                           PyObject *Py_UNUSED(kwargs))
 {

@@ -58,6 +58,27 @@ int tc_py_is_coroutine(struct tc_py_loop_state *state, PyObject *object);
 /* Run one step (step.c). Returns 0, or -1 with KeyboardInterrupt or SystemExit set. */
 int tc_py_task_step(struct tc_py_task *task);
 
+/* ---- a task that may not be needed ---- */
+
+/* A task without a coroutine. Returns a new reference, or NULL with an exception set. */
+struct tc_py_task *tc_py_task_new_idle(struct tc_py_loop *loop);
+
+enum tc_py_try {
+    TC_PY_TRY_DONE,      /* *value is what the coroutine returned, a new reference              */
+    TC_PY_TRY_FAILED,    /* with the exception set                                              */
+    TC_PY_TRY_SUSPENDED, /* the task is one like any other now                                  */
+};
+
+/* Run a coroutine up to its first suspension, in an idle task. If it ends before and nobody has got hold
+ * of the task, that is idle again (step.c). Owns: takes `coro` and `context`. */
+enum tc_py_try tc_py_task_try(struct tc_py_task *task, PyObject *coro, PyObject *context,
+                              PyObject **value);
+
+static inline bool tc_py_task_is_idle(const struct tc_py_task *task)
+{
+    return task->coro == NULL && !tc_py_future_is_done(&task->future);
+}
+
 /* Task.cancel(). Returns 1, 0, or -1 with an exception set. */
 int tc_py_task_cancel(struct tc_py_task *task, PyObject *b_message);
 
