@@ -48,6 +48,7 @@ struct fake_io {
     struct tc_readiness *events[FAKE_EVENTS];
     _Atomic uint32_t event_count;
     _Atomic uint32_t wakes;      /* futex word: counts wake() */
+    _Atomic int64_t woken_ns;    /* when it was last counted up */
     uint32_t wakes_seen;         /* owner's thread */
     int worker_fini_calls;
 };
@@ -56,6 +57,7 @@ struct fake_io {
 static _Atomic int64_t fake_now_ns = 1;
 static _Atomic int64_t fake_step_ns; /* the clock moves by this at every look */
 static bool fake_threaded;
+static _Atomic int64_t fake_late_ns; /* threaded: how late the machine ended all sleeps, together */
 static _Atomic int fake_init_error; /* worker_init of worker `fake_init_error_at` returns this */
 static _Atomic uint32_t fake_init_error_at;
 
@@ -103,6 +105,13 @@ static void fake_deliver(struct tc_worker *worker, struct tc_readiness *word)
     }
 }
 
+static void fake_end_sleep(struct fake_io *io)
+{
+    tc_store_relaxed(&io->woken_ns, tc_clock_now_ns());
+    tc_fetch_add_release(&io->wakes, 1);
+    (void)tc_sys_futex_wake(&io->wakes, 1);
+}
+
 /* Let the next poll of `worker`'s place find `word` ready. Threads: any */
 __attribute__((unused)) static void fake_post_event(struct tc_worker *worker,
                                                     struct tc_readiness *word)
@@ -116,22 +125,27 @@ __attribute__((unused)) static void fake_post_event(struct tc_worker *worker,
     tc_store_relaxed(&io->event_count, count + 1);
     pthread_mutex_unlock(&io->lock);
     if (fake_threaded) {
-        tc_fetch_add_release(&io->wakes, 1);
-        (void)tc_sys_futex_wake(&io->wakes, 1);
+        fake_end_sleep(io);
     }
 }
 
 static void fake_sleep(struct fake_io *io, int64_t timeout_ns)
 {
+    int64_t start = tc_clock_now_ns();
     int64_t deadline = timeout_ns == TC_NEVER ? TC_NEVER : tc_deadline_after_ns(timeout_ns);
+    int64_t due = start;
 
     while (tc_load_acquire(&io->wakes) == io->wakes_seen) {
         int rc = tc_sys_futex_wait(&io->wakes, io->wakes_seen, deadline);
         if (rc == -ETIMEDOUT) {
+            due = deadline;
             break;
         }
+        due = tc_load_relaxed(&io->woken_ns);
     }
     io->wakes_seen = tc_load_acquire(&io->wakes);
+    int64_t late = tc_clock_now_ns() - (due > start ? due : start);
+    tc_fetch_add_relaxed(&fake_late_ns, late > 0 ? late : 0);
 }
 
 static int fake_poll(struct tc_worker *worker, struct tc_worker *source, int64_t timeout_ns)
@@ -161,10 +175,7 @@ static int fake_poll(struct tc_worker *worker, struct tc_worker *source, int64_t
 
 static void fake_wake(struct tc_worker *worker)
 {
-    struct fake_io *io = fake_io_of(worker);
-
-    tc_fetch_add_release(&io->wakes, 1);
-    (void)tc_sys_futex_wake(&io->wakes, 1);
+    fake_end_sleep(fake_io_of(worker));
 }
 
 static int64_t fake_now(struct tc_worker *worker)

@@ -247,44 +247,19 @@ static void ready_and_spin(void *arg)
     TC_CHECK_EQ(tc_fiber_join(other, TC_NEVER), 0);
 }
 
-/* The machine's own lateness, to tell it from ours: a plain thread that sleeps for a millisecond, as
- * the sentinel does, and again. */
-struct control {
-    _Atomic bool over;
-    int64_t worst_ns; /* its latest wake-up; read after the join */
-};
-
-static void *control_main(void *arg)
-{
-    struct control *control = arg;
-
-    while (!tc_load_relaxed(&control->over)) {
-        struct timespec pause = {.tv_nsec = 1000000};
-        int64_t due = tc_clock_now_ns() + pause.tv_nsec;
-        nanosleep(&pause, NULL);
-        int64_t late = tc_clock_now_ns() - due;
-        control->worst_ns = late > control->worst_ns ? late : control->worst_ns;
-    }
-    return NULL;
-}
-
-/* One stall; returns how long the readied fiber waited, less what the machine was late: the sentinel
- * sleeps twice, to see the turn and to see that it stands still. */
+/* One stall; returns how long the readied fiber waited, less what the machine was late: a busy one lets
+ * a worker sleep for a scheduler's tick longer than it asked for, each time. */
 static int64_t stall_once(void *runtime)
 {
     struct stall stall = {.runtime = runtime};
-    struct control control = {.worst_ns = 0};
-    pthread_t thread;
 
     tc_readiness_init(&stall.word, false);
     expect_all_asleep(runtime);
-    TC_CHECK_EQ(pthread_create(&thread, NULL, control_main, &control), 0);
+    int64_t late = tc_load_relaxed(&fake_late_ns);
     TC_CHECK_EQ(tc_runtime_run(runtime, ready_and_spin, &stall), 0);
-    tc_store_relaxed(&control.over, true);
-    pthread_join(thread, NULL);
     int64_t delay = tc_load_relaxed(&stall.ran_ns) - tc_load_relaxed(&stall.readied_ns);
     TC_CHECK(delay < SPIN_NS / 2);
-    return delay - 2 * control.worst_ns;
+    return delay - (tc_load_relaxed(&fake_late_ns) - late);
 }
 
 /* I2: from complete rest, the worker that is woken by a plain thread has a sentinel as well. */
