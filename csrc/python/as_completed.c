@@ -227,21 +227,8 @@ static int next_clear(PyObject *object)
     return 0;
 }
 
-static void next_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return; /* somebody holds it again */
-    }
-    PyObject_GC_UnTrack(object);
-    (void)next_clear(object); /* cannot fail */
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 static PyType_Slot next_slots[] = {
-    {Py_tp_dealloc, next_dealloc},
+    {Py_tp_dealloc, tc_py_operation_dealloc},
     {Py_tp_finalize, tc_py_operation_finalize},
     {Py_tp_traverse, next_traverse},
     {Py_tp_clear, next_clear},

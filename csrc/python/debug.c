@@ -154,6 +154,24 @@ PyObject *tc_py_debug_text(struct tc_py_loop_state *state, PyObject *b_object, c
     return text;
 }
 
+void tc_py_warn_never_awaited(PyObject *self, const char *name)
+{
+    struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(self));
+    PyObject *pending = PyErr_GetRaisedException();
+    PyObject *made = NULL;
+
+    if (state != NULL) {
+        made = tc_py_debug_text(state, self, "Operation created at (most recent call last)");
+    }
+    PyErr_Clear(); /* the warning matters more */
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "operation '%s' was never awaited%V", name, made,
+                         "") < 0) {
+        PyErr_WriteUnraisable(self);
+    }
+    Py_XDECREF(made);
+    PyErr_SetRaisedException(pending);
+}
+
 void tc_py_debug_trace_server(PyObject *b_server)
 {
     struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(b_server));

@@ -58,6 +58,10 @@ PyObject *tc_py_debug_attribute(struct tc_py_loop_state *state, PyObject *b_obje
  * with an exception set. */
 PyObject *tc_py_debug_text(struct tc_py_loop_state *state, PyObject *b_object, const char *title);
 
+/* Warn that the operation `self`, called `name`, was never awaited, with the stack that made it if
+ * debug mode knows it. Leaves a pending exception alone; for a finalizer. */
+void tc_py_warn_never_awaited(PyObject *self, const char *name);
+
 /* Note where a server is started, if that is wanted; the stack as text, NULL if it is not known or on
  * an error. Neither leaves an exception. */
 void tc_py_debug_trace_server(PyObject *b_server);

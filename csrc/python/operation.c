@@ -227,24 +227,6 @@ void tc_py_operation_clear(struct tc_py_operation *op)
     }
 }
 
-void tc_py_warn_never_awaited(PyObject *self, const char *name)
-{
-    struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(self));
-    PyObject *pending = PyErr_GetRaisedException();
-    PyObject *made = NULL;
-
-    if (state != NULL) {
-        made = tc_py_debug_text(state, self, "Operation created at (most recent call last)");
-    }
-    PyErr_Clear(); /* the warning matters more */
-    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "operation '%s' was never awaited%V", name, made,
-                         "") < 0) {
-        PyErr_WriteUnraisable(self);
-    }
-    Py_XDECREF(made);
-    PyErr_SetRaisedException(pending);
-}
-
 void tc_py_operation_finalize(PyObject *self)
 {
     struct tc_py_operation *op = operation_of(self);
@@ -267,6 +249,19 @@ bool tc_py_operation_reuse(struct tc_py_operation *op)
     op->state = TC_PY_OPERATION_NEW;
     Py_CLEAR(op->message);
     return true;
+}
+
+void tc_py_operation_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return; /* somebody holds it again */
+    }
+    PyObject_GC_UnTrack(self);
+    (void)type->tp_clear(self); /* cannot fail */
+    type->tp_free(self);
+    Py_DECREF(type);
 }
 
 /* ---- await ------------------------------------------------------------------------------ */

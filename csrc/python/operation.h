@@ -180,9 +180,8 @@ void tc_py_operation_abandon(struct tc_py_operation *op);
 /* Warn that the operation was never awaited, if that is so. For tp_finalize. */
 void tc_py_operation_finalize(PyObject *self);
 
-/* The warning itself, with the stack that made the object if debug mode knows it; leaves a pending
- * exception alone. */
-void tc_py_warn_never_awaited(PyObject *self, const char *name);
+/* tp_dealloc of a type that keeps no spare objects: finalizer, the type's tp_clear, memory. */
+void tc_py_operation_dealloc(PyObject *self);
 
 /* Let collections.abc.Coroutine know the type. Returns 0, or -1 with an exception set. */
 int tc_py_register_coroutine(struct tc_py_loop_state *state, PyTypeObject *type);

@@ -395,21 +395,8 @@ static int read_clear(PyObject *object)
     return 0;
 }
 
-static void read_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return; /* somebody holds it again */
-    }
-    PyObject_GC_UnTrack(object);
-    (void)read_clear(object); /* cannot fail */
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 static PyType_Slot read_slots[] = {
-    {Py_tp_dealloc, read_dealloc},
+    {Py_tp_dealloc, tc_py_operation_dealloc},
     {Py_tp_finalize, tc_py_operation_finalize},
     {Py_tp_traverse, read_traverse},
     {Py_tp_clear, read_clear},

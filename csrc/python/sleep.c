@@ -90,21 +90,8 @@ static int sleep_clear(PyObject *object)
     return 0;
 }
 
-static void sleep_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return; /* somebody holds it again */
-    }
-    PyObject_GC_UnTrack(object);
-    (void)sleep_clear(object); /* cannot fail */
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 static PyType_Slot sleep_slots[] = {
-    {Py_tp_dealloc, sleep_dealloc},
+    {Py_tp_dealloc, tc_py_operation_dealloc},
     {Py_tp_finalize, tc_py_operation_finalize},
     {Py_tp_traverse, sleep_traverse},
     {Py_tp_clear, sleep_clear},

@@ -231,21 +231,8 @@ static int exit_clear(PyObject *object)
     return 0;
 }
 
-static void exit_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return; /* somebody holds it again */
-    }
-    PyObject_GC_UnTrack(object);
-    (void)exit_clear(object); /* cannot fail */
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 static PyType_Slot exit_slots[] = {
-    {Py_tp_dealloc, exit_dealloc},
+    {Py_tp_dealloc, tc_py_operation_dealloc},
     {Py_tp_finalize, tc_py_operation_finalize},
     {Py_tp_traverse, exit_traverse},
     {Py_tp_clear, exit_clear},

@@ -323,21 +323,8 @@ static int wait_clear(PyObject *object)
     return 0;
 }
 
-static void wait_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return; /* somebody holds it again */
-    }
-    PyObject_GC_UnTrack(object);
-    (void)wait_clear(object); /* cannot fail */
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 static PyType_Slot wait_slots[] = {
-    {Py_tp_dealloc, wait_dealloc},
+    {Py_tp_dealloc, tc_py_operation_dealloc},
     {Py_tp_finalize, tc_py_operation_finalize},
     {Py_tp_traverse, wait_traverse},
     {Py_tp_clear, wait_clear},

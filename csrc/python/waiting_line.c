@@ -186,20 +186,6 @@ static void wait_finalize(PyObject *object)
     tc_py_operation_finalize(object);
 }
 
-/* What is not spent was never awaited, or its task is gone. */
-static void dealloc_slow(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
-        return; /* somebody holds it again */
-    }
-    PyObject_GC_UnTrack(object);
-    (void)wait_clear(object); /* cannot fail */
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 /* A spent wait has no task and no message, and its memory serves again. */
 static void wait_dealloc(PyObject *object)
 {
@@ -210,7 +196,7 @@ static void wait_dealloc(PyObject *object)
 
     if (tc_unlikely(self->op.state != TC_PY_OPERATION_FINISHED || self->op.is_traced ||
                     self->is_finalized || owner == NULL || self->op.message != NULL)) {
-        dealloc_slow(object);
+        tc_py_operation_dealloc(object); /* never awaited, or its task is gone */
         return;
     }
     PyObject_GC_UnTrack(object);
