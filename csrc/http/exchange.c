@@ -198,7 +198,9 @@ static void choose(struct tc_http_pass *pass, const struct tc_http_request *requ
     char *path = (char *)pass->scratch + TC_HTTP_PATH_AT;
     bool is_read = request->method == TC_HTTP_GET || request->method == TC_HTTP_HEAD;
 
+    aim->answer = NULL;
     aim->is_call = false;
+    aim->is_bad = false;
     aim->match.allowed = 0;
     if (request->form == TC_HTTP_ASTERISK) {
         aim->answer = own_answer(server, 204);
@@ -210,9 +212,8 @@ static void choose(struct tc_http_pass *pass, const struct tc_http_request *requ
     }
     ssize_t len =
         tc_http_path_decode(buf + request->path.at, request->path.len, path, TC_HTTP_PATH_BYTES);
-    aim->answer = NULL;
-    aim->is_bad = len < 0;
     if (len < 0) {
+        aim->is_bad = true;
         return;
     }
     aim->path_len = (size_t)len;

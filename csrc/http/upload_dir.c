@@ -202,7 +202,7 @@ void tc__upload_leave(struct tc_upload_dir *dir, struct tc_upload *upload, bool 
         dir->pending -= upload->charged;
         dir->bytes_received += tc_load_relaxed(&upload->received); /* relaxed: the owner's own */
     }
-    if (is_stored) {
+    if (is_stored && upload != NULL) {
         dir->stored += upload->charged;
         dir->published += upload->charged;
         dir->stored -= replaced < dir->stored ? replaced : dir->stored;
