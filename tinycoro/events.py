@@ -49,6 +49,7 @@ class Loop(SocketMethods):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._exception_handler: _ExceptionHandler | None = None
         self._signal_handlers: dict[int, Callable[[], object]] = {}
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()

@@ -25,6 +25,11 @@ _Port = str | bytes | int | None
 class SocketMethods(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[misc]  # as Loop
     """The part of `Loop` that deals with sockets; they must not block."""
 
+    def __init__(self) -> None:
+        # Who waits in a `sock_` method, by descriptor.
+        self._sock_readers: dict[int, _core.Future[None]] = {}
+        self._sock_writers: dict[int, _core.Future[None]] = {}
+
     # ---- names ----------------------------------------------------------------------------------
 
     async def getaddrinfo(  # type: ignore[override]  # simpler types
@@ -58,6 +63,29 @@ class SocketMethods(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[
 
     # ---- waiting for a socket -------------------------------------------------------------------
 
+    async def _readable(self, fd: int) -> None:
+        """Wait for an event; whoever waits last has the place, as with add_reader()."""
+        future = self.create_future()
+        self.add_reader(fd, _set_done, future)
+        self._sock_readers[fd] = future
+        try:
+            await future
+        finally:
+            if self._sock_readers.get(fd) is future:
+                del self._sock_readers[fd]
+                self.remove_reader(fd)
+
+    async def _writable(self, fd: int) -> None:
+        future = self.create_future()
+        self.add_writer(fd, _set_done, future)
+        self._sock_writers[fd] = future
+        try:
+            await future
+        finally:
+            if self._sock_writers.get(fd) is future:
+                del self._sock_writers[fd]
+                self.remove_writer(fd)
+
     async def _until_readable(self, sock: socket.socket, call: Callable[[], _T]) -> _T:
         """Repeat `call` until it does not say that it would block."""
         return await self._until(sock, call, self._readable)
@@ -69,7 +97,7 @@ class SocketMethods(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[
         self,
         sock: socket.socket,
         call: Callable[[], _T],
-        ready: Callable[[socket.socket], Awaitable[None]],
+        ready: Callable[[int], Awaitable[None]],
     ) -> _T:
         _check_nonblocking(sock)
         while True:
@@ -77,23 +105,7 @@ class SocketMethods(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[
                 return call()
             except (BlockingIOError, InterruptedError):
                 pass  # and wait outside: what is raised there has no such context
-            await ready(sock)
-
-    async def _readable(self, sock: socket.socket) -> None:
-        future = self.create_future()
-        self.add_reader(sock, _set_done, future)
-        try:
-            await future
-        finally:
-            self.remove_reader(sock)
-
-    async def _writable(self, sock: socket.socket) -> None:
-        future = self.create_future()
-        self.add_writer(sock, _set_done, future)
-        try:
-            await future
-        finally:
-            self.remove_writer(sock)
+            await ready(sock.fileno())
 
     # ---- the methods ----------------------------------------------------------------------------
 
@@ -153,7 +165,7 @@ class SocketMethods(_core.LoopBase, asyncio.AbstractEventLoop):  # type: ignore[
             return
         except (BlockingIOError, InterruptedError):
             pass
-        await self._writable(sock)
+        await self._writable(sock.fileno())
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error != 0:
             raise OSError(error, f"Connect call failed {address}: {os.strerror(error)}")

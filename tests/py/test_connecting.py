@@ -10,7 +10,7 @@ import pytest
 
 import tinycoro
 from both import Lib, run_both, same_on_both
-from support import assert_success, run_python
+from support import PATIENCE, assert_success, run_python
 from test_streams import address_of, kind
 
 
@@ -225,6 +225,54 @@ async def test_socket_methods(lib: Lib, log: list[object]) -> None:
             cancelled.cancel()
             log.append(await lib.gather(cancelled, return_exceptions=True) != [])
             log.append(loop.remove_reader(server))
+
+
+@same_on_both
+async def test_cancelled_socket_method_leaves_the_next_one_its_place(
+    lib: Lib, log: list[object]
+) -> None:
+    loop = lib.get_running_loop()
+    a, b = socket.socketpair()
+    with a, b:
+        a.setblocking(False)
+        b.setblocking(False)
+        first = lib.create_task(loop.sock_recv(a, 5))
+        await lib.sleep(0)
+        first.cancel()
+        second = lib.create_task(loop.sock_recv(a, 5))
+        await lib.sleep(0)
+        await lib.sleep(0)
+        await loop.sock_sendall(b, b"hello")
+        log.append(await lib.wait_for(second, PATIENCE))
+        while True:
+            try:
+                a.send(bytes(1 << 16))
+            except BlockingIOError:
+                break
+        first = lib.create_task(loop.sock_sendall(a, b"first"))
+        await lib.sleep(0)
+        first.cancel()
+        second = lib.create_task(loop.sock_sendall(a, b"second"))
+        await lib.sleep(0)
+        await lib.sleep(0)
+        received = b""
+        while not received.endswith(b"second"):
+            received = received[-5:] + await lib.wait_for(loop.sock_recv(b, 1 << 16), PATIENCE)
+        await second
+        log.append(loop.remove_reader(a) or loop.remove_writer(a) or loop.remove_reader(b))
+
+
+@same_on_both
+async def test_socket_closed_while_a_method_waits(lib: Lib, log: list[object]) -> None:
+    loop = lib.get_running_loop()
+    a, b = socket.socketpair()
+    with b:
+        a.setblocking(False)
+        waiting = lib.create_task(loop.sock_recv(a, 5))
+        await lib.sleep(0)
+        waiting.cancel()
+        a.close()
+        log.append(type((await lib.gather(waiting, return_exceptions=True))[0]).__name__)
 
 
 @same_on_both
