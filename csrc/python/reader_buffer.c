@@ -102,7 +102,7 @@ static char *scratch_of(struct tc_py_loop *loop)
 static bool may_receive(const struct tc_py_reader *self)
 {
     return self->stream != NULL && self->stream->flags & TC_PY_STREAM_READABLE &&
-           !(self->stream->flags & TC_PY_STREAM_CLOSING) && !self->is_eof;
+           !(self->stream->flags & (TC_PY_STREAM_CLOSING | TC_PY_STREAM_HELD)) && !self->is_eof;
 }
 
 /* One system call for at most `size` bytes. Returns how many came, 0 if there is nothing, or the end

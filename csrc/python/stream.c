@@ -29,6 +29,27 @@ int tc_py_stream_check(struct tc_py_stream *self, const char *what)
 
 /* ---- events ------------------------------------------------------------------------------- */
 
+bool tc_py_stream_is_receiving(const struct tc_py_stream *self)
+{
+    return self->reader != NULL && self->reader->waiter != NULL &&
+           !(self->flags & (TC_PY_STREAM_HELD | TC_PY_STREAM_CLOSING));
+}
+
+void tc_py_stream_hold(struct tc_py_stream *self, bool held)
+{
+    if (self->flags & TC_PY_STREAM_CLOSING) {
+        return;
+    }
+    if (held) {
+        self->flags |= TC_PY_STREAM_HELD;
+        return;
+    }
+    self->flags &= ~(uint32_t)TC_PY_STREAM_HELD;
+    if (self->flags & TC_PY_STREAM_READABLE && tc_py_stream_is_receiving(self)) {
+        tc_py_reader_wake(self->reader, false);
+    }
+}
+
 /* The peer has hung up and nobody reads: was it a reset? */
 static void check_error(struct tc_py_stream *self)
 {
@@ -53,7 +74,7 @@ static void stream_event(struct tc_py_descriptor *descriptor, struct tc_py_loop 
         if (tc_unlikely(bits & TC_POLLER_HANGUP)) {
             self->flags |= TC_PY_STREAM_HUNG_UP;
         }
-        if (self->reader != NULL && self->reader->waiter != NULL) {
+        if (tc_py_stream_is_receiving(self)) {
             tc_py_reader_wake(self->reader, false);
         } else if (tc_unlikely(bits & TC_POLLER_HANGUP)) {
             check_error(self);

@@ -61,6 +61,7 @@ enum tc_py_stream_flags {
     TC_PY_STREAM_CLOSED = 1 << 7,
     TC_PY_STREAM_QUEUED = 1 << 8,   /* its node is in the ready queue                           */
     TC_PY_STREAM_LARGE = 1 << 9,    /* the last read was large: receive without the scratch     */
+    TC_PY_STREAM_HELD = 1 << 10,    /* pause_reading(): reads have the buffer only              */
 };
 
 /* Bytes objects on their way out. */
@@ -117,6 +118,12 @@ struct tc_py_stream *tc_py_stream_new(struct tc_py_loop *loop, int fd, PyObject 
 /* Refuse a call of `what` on a foreign thread or after a fork. Threads: attached
  * Returns 0, or -1 with RuntimeError set. */
 int tc_py_stream_check(struct tc_py_stream *self, const char *what);
+
+/* Receive nothing more until `held` is false again; a read that waits goes on then. */
+void tc_py_stream_hold(struct tc_py_stream *self, bool held);
+
+/* Whether bytes are received as they come: a read waits for them, and nothing holds it. */
+bool tc_py_stream_is_receiving(const struct tc_py_stream *self);
 
 /* Send what is gathered, then close. Does nothing if that was asked before. */
 void tc_py_stream_close(struct tc_py_stream *self);

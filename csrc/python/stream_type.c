@@ -153,6 +153,45 @@ static PyObject *stream_get_size(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSize_t(((struct tc_py_stream *)self)->output.bytes);
 }
 
+PyDoc_STRVAR(pause_doc, "pause_reading($self, /)\n--\n\n"
+                        "Receive nothing until resume_reading(); reads get what has come before.");
+
+static PyObject *stream_pause_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_stream *stream = tc_py_stream_for(self, "StreamTransport.pause_reading()");
+
+    if (stream == NULL) {
+        return NULL;
+    }
+    tc_py_stream_hold(stream, true);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(resume_doc, "resume_reading($self, /)\n--\n\nReceive again.");
+
+static PyObject *stream_resume_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_stream *stream = tc_py_stream_for(self, "StreamTransport.resume_reading()");
+
+    if (stream == NULL) {
+        return NULL;
+    }
+    tc_py_stream_hold(stream, false);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(is_reading_doc,
+             "is_reading($self, /)\n--\n\n"
+             "Return True while a read waits for bytes and reading is not paused.\n\n"
+             "Nothing is received ahead of a read.");
+
+static PyObject *stream_is_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_stream *stream = tc_py_stream_for(self, "StreamTransport.is_reading()");
+
+    return stream == NULL ? NULL : PyBool_FromLong(tc_py_stream_is_receiving(stream));
+}
+
 static PyObject *stream_repr(PyObject *object)
 {
     struct tc_py_stream *self = (struct tc_py_stream *)object;
@@ -187,6 +226,9 @@ static PyMethodDef stream_methods[] = {
     {"is_closing", tc_py_stream_method_is_closing, METH_NOARGS, is_closing_doc},
     {"get_extra_info", KEYWORDS(tc_py_stream_method_get_extra_info), info_doc},
     {"abort", stream_abort, METH_NOARGS, abort_doc},
+    {"pause_reading", stream_pause_reading, METH_NOARGS, pause_doc},
+    {"resume_reading", stream_resume_reading, METH_NOARGS, resume_doc},
+    {"is_reading", stream_is_reading, METH_NOARGS, is_reading_doc},
     {"set_write_buffer_limits", KEYWORDS(stream_set_limits), set_limits_doc},
     {"get_write_buffer_limits", stream_get_limits, METH_NOARGS, get_limits_doc},
     {"get_write_buffer_size", stream_get_size, METH_NOARGS, get_size_doc},

@@ -92,6 +92,57 @@ async def test_what_may_be_written(lib: Lib, log: list[object]) -> None:
 
 
 @same_on_both
+async def test_reading_is_paused_and_resumed(lib: Lib, log: list[object]) -> None:
+    a, b = socket.socketpair()
+    with b:
+        reader, writer = await lib.open_connection(sock=a)
+        transport = writer.transport
+        transport.pause_reading()
+        transport.pause_reading()
+        log.append(transport.is_reading())
+        reading = lib.create_task(reader.read(100))
+        b.sendall(b"hello")
+        for _ in range(20):
+            await lib.sleep(0)
+        log.append((reading.done(), transport.is_reading()))
+        transport.resume_reading()
+        log.append(await reading)
+        transport.resume_reading()
+        reading = lib.create_task(reader.readexactly(4))
+        await lib.sleep(0)
+        log.append(transport.is_reading())
+        b.sendall(b"more")
+        log.append(await reading)
+        writer.close()
+        transport.pause_reading()
+        transport.resume_reading()
+        log.append(transport.is_reading())
+        await writer.wait_closed()
+
+
+def test_reset_is_seen_while_reading_is_paused() -> None:
+    async def main() -> None:
+        accepted = tinycoro.get_running_loop().create_future()
+
+        def handle(reader: Lib, writer: Lib) -> None:
+            accepted.set_result((reader, writer))
+
+        server = await tinycoro.start_server(handle, "127.0.0.1", 0)
+        client = socket.create_connection(address_of(server))
+        reader, writer = await accepted
+        writer.transport.pause_reading()
+        reading = tinycoro.create_task(kind(reader.read(100)))
+        await tinycoro.sleep(0)
+        assert not writer.transport.is_reading()
+        reset(client)
+        assert await reading == "ConnectionResetError"
+        assert writer.is_closing()
+        server.close()
+
+    tinycoro.run(main())
+
+
+@same_on_both
 async def test_large_writes_arrive_whole(lib: Lib, log: list[object]) -> None:
     data = bytes(range(256)) * 20_000
 
