@@ -29,7 +29,7 @@ from tinycoro import debug, events, runners
 FROM_ASYNCIO = (
     *("AbstractEventLoop", "BrokenBarrierError", "CancelledError", "IncompleteReadError"),
     *("InvalidStateError", "LimitOverrunError", "QueueEmpty", "QueueFull", "QueueShutDown"),
-    *("TimeoutError", "iscoroutinefunction", "AbstractEventLoopPolicy"),
+    *("TimeoutError", "iscoroutinefunction", "AbstractEventLoopPolicy", "Protocol"),
 )
 
 # asyncio's submodule → modules of tinycoro with the same content; those that do not exist are
@@ -43,14 +43,19 @@ SUBMODULES = {
     "futures": ("_core", "futures", "tasks", "threads"),
     "locks": ("_core", "locks"),
     "log": ("events",),
+    "proactor_events": (),
     "queues": ("_core", "queues"),
     "runners": ("runners",),
+    "streams": ("_core", "streams"),
     "taskgroups": ("_core", "tasks", "taskgroups"),
     "tasks": ("_core", "tasks"),
     "threads": ("threads",),
     "timeouts": ("_core", "timeouts", "tasks"),
 }
 
+
+# asyncio's own submodules that tinycoro imports when somebody asks for a socket.
+KEPT = ("trsock",)
 
 # asyncio's private name → what says the same here, as module and name; tests patch these.
 ALIASES = {"_is_debug_mode": (debug, "is_default")}
@@ -64,6 +69,26 @@ class TestLoop(events.Loop):
 
     def _write_to_self(self) -> None:
         """Tests replace this; our loop is woken by its mailbox."""
+
+
+class AnyLoop(type):
+    """Of a class whose instances all loops are."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, events.Loop)
+
+
+class SelectorLoop(TestLoop, metaclass=AnyLoop):
+    """A loop for tests that choose a selector; ours has its own poller."""
+
+    def __init__(self, selector: Any = None) -> None:
+        super().__init__()
+        if selector is not None:
+            selector.close()
+
+
+class ProactorLoop:
+    """Windows' loop: what tests ask `isinstance` of."""
 
 
 class Policy:
@@ -167,7 +192,7 @@ def install() -> None:
     extra: dict[str, object] = {
         "BaseEventLoop": TestLoop,
         "EventLoop": events.Loop,
-        "SelectorEventLoop": events.Loop,
+        "SelectorEventLoop": SelectorLoop,
         "set_event_loop_policy": policy.set,
         "get_event_loop_policy": policy.get,
     }
@@ -175,12 +200,14 @@ def install() -> None:
     for name, modules in SUBMODULES.items():
         sources = [module for each in modules for module in _importable(each)]
         own = dict(_twins()) if name in ("tasks", "futures") else dict(extra)
+        if name == "proactor_events":
+            own["BaseProactorEventLoop"] = ProactorLoop
         if name == "coroutines":
             own["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]  # for unittest.mock
         stand_in = StandIn(f"asyncio.{name}", own, [*sources, tinycoro])
         sys.modules[f"asyncio.{name}"] = stand_in
         package.__dict__[name] = stand_in
     for name in [name for name in sys.modules if name.startswith("asyncio.")]:
-        if name.removeprefix("asyncio.") not in SUBMODULES:
+        if name.removeprefix("asyncio.") not in (*SUBMODULES, *KEPT):
             del sys.modules[name]
     sys.modules["asyncio"] = package

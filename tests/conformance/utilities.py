@@ -20,9 +20,12 @@ from typing import Any
 from unittest import mock
 
 import tinycoro
+from peers import run_test_server, run_test_unix_server, run_udp_echo_server, unix_socket_path
 from shim import TestLoop as BaseLoop
 from tinycoro.events import logger
 
+# What the tests take from here too.
+SERVERS = (run_test_server, run_test_unix_server, run_udp_echo_server, unix_socket_path)
 # How far a measured time may be from the expected one, in seconds.
 CLOCK_RES = 0.05
 # Deadlines are compared in whole nanoseconds here, in floats there.
