@@ -70,6 +70,19 @@ explore() {
     rm -f "$log"
 }
 
+# asyncio's streams and ours give the same: 2,000 and 1,000 generated sessions.
+sessions() {
+    log=$(mktemp)
+    if TC_SLOW=$form "$TC_SLOW_PYTHON" -P -m pytest -q tests/py/test_stream_sessions.py >"$log" 2>&1; then
+        echo "ok   sessions: $(tail -n 1 "$log")"
+        rm -f "$log"
+    else
+        cat "$log"
+        rm -f "$log"
+        return 1
+    fi
+}
+
 storm=$TC_SLOW_BIN/storm
 python_lane storms
 lane storm_c "$TC_SLOW_BIN/storm_c" "$storm" "$storms" 1000
@@ -93,6 +106,8 @@ python_lane hostile
 python_lane handover
 lane fuzz sh tests/fuzz/run.sh "$fuzz"
 python_lane channels
+python_lane streams
+lane sessions sessions
 python_lane soak
 
 echo "slow lanes, $form: $(($(date +%s) - began)) s; failed:${failed:- none}"
