@@ -176,7 +176,8 @@ class _Texts(list[object]):
 def run_virtual(lib: Lib, scenario: Scenario) -> list[str]:
     """Run the scenario in virtual time; return its log as text.
 
-    A loop of its own, closed afterwards, without lib.run(): that would cancel what is left.
+    A loop of its own, closed afterwards, without lib.run(): that would cancel what is left. A task
+    that is left is reported when it dies: ours with its loop, asyncio's when the collector runs.
     """
     loop = _LOOPS[lib]()
     log = _Texts()
@@ -184,6 +185,6 @@ def run_virtual(lib: Lib, scenario: Scenario) -> list[str]:
     try:
         loop.run_until_complete(scenario(lib, log))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        return [str(entry) for entry in log]
     finally:
         loop.close()
-    return [str(entry) for entry in log]
