@@ -83,6 +83,24 @@ sessions() {
     fi
 }
 
+# Two loops in two threads want an interpreter without the GIL.
+parallel() {
+    venv=$PWD/build/slow/venv-3.13t
+    if ! python=$(sh tools/get_python.sh 3.13t 2>/dev/null); then
+        echo "none parallel: no free-threaded Python 3.13"
+        return 0
+    fi
+    PYTHON=$python TC_VENV=$venv sh tools/venv.sh build >/dev/null &&
+        "$venv/bin/python" -m pip install --quiet --no-build-isolation . &&
+        "$venv/bin/python" tests/slow/parallel.py "$form"
+}
+
+tsan_interpreter() {
+    status=0
+    sh tests/slow/tsan_interpreter.sh "$form" || status=$?
+    [ $status = 0 ] || [ $status = 75 ] # what it wants cannot be had, as it has said
+}
+
 storm=$TC_SLOW_BIN/storm
 python_lane storms
 lane storm_c "$TC_SLOW_BIN/storm_c" "$storm" "$storms" 1000
@@ -108,6 +126,8 @@ lane fuzz sh tests/fuzz/run.sh "$fuzz"
 python_lane channels
 python_lane streams
 lane sessions sessions
+lane parallel parallel
+[ "$form" = short ] || lane tsan_interpreter tsan_interpreter
 python_lane soak
 
 echo "slow lanes, $form: $(($(date +%s) - began)) s; failed:${failed:- none}"
