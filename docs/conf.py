@@ -31,6 +31,7 @@ html_theme_options = {
     "description": "fibers, channels and servers outside the GIL, with asyncio's words",
     "fixed_sidebar": True,
     "page_width": "1180px",  # a line of 100 characters of code fits
+    "body_max_width": "none",
     "code_font_size": "0.8em",
     "sidebar_width": "230px",
 }

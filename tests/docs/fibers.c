@@ -1,5 +1,4 @@
 /* docs/howto/threads.rst shows this program; the C tests run it. */
-#include <assert.h>
 #include <stdio.h>
 
 #include "tinycoro.h"

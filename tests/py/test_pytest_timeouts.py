@@ -51,6 +51,13 @@ _SLOW = """
         except tinycoro.CancelledError:
             pass
 
+    class Silent(tinycoro.Future):
+        def __repr__(self):
+            raise ValueError("no repr")
+
+    async def test_that_waits_for_what_has_no_repr():
+        await Silent()
+
     @pytest.mark.tinycoro(timeout=0)
     async def test_without_limit():
         await tinycoro.sleep(0.5)
@@ -67,7 +74,7 @@ _SLOW = """
 
 def test_what_is_over_time_fails_and_tells_of_all_tasks(pytester: pytest.Pytester) -> None:
     result = run(pytester, _SLOW, ini="tinycoro_timeout = 0.3")
-    result.assert_outcomes(passed=1, failed=6)
+    result.assert_outcomes(passed=1, failed=7)
     assert_lines(
         result,
         "*::test_that_waits did not end within 0.3 s",
@@ -86,6 +93,7 @@ def test_what_is_over_time_fails_and_tells_of_all_tasks(pytester: pytest.Pyteste
         "task 'test_that_does_not_return' runs",
         "    time.sleep(30)",
         "*::test_that_says_it_is_done did not end within 0.1 s",
+        "task * waits for <Silent, whose repr raises ValueError>",
         "the marker tinycoro takes timeout= and nothing else",
         "the marker's timeout is '30 s'; it must be seconds, or 0",
     )

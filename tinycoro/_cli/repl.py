@@ -182,7 +182,7 @@ def _explain(error: BaseException, filename: str) -> str:
     while trace is not None and trace.tb_frame.f_code.co_filename != filename:
         trace = trace.tb_next
     error.__traceback__ = trace
-    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
+    vars(sys).update(last_exc=error, last_type=type(error), last_value=error, last_traceback=trace)
     return "".join(traceback.format_exception(error))
 
 

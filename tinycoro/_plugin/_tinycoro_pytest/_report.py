@@ -40,11 +40,18 @@ def _waiting_stack(task: tinycoro.Task[Any]) -> tuple[_Stack, str]:
     while True:
         frame, inner = _look_into(awaited)
         if frame is None:
-            return stack, f"waits for {awaited!r}"
+            return stack, f"waits for {_show(awaited)}"
         stack.append((frame, frame.f_lineno))
         if inner is None:
             return stack, "is ready to run"
         awaited = inner
+
+
+def _show(awaited: object) -> str:
+    try:
+        return repr(awaited)
+    except Exception as error:  # somebody's awaitable; the report must be made
+        return f"<{type(awaited).__name__}, whose repr raises {type(error).__name__}>"
 
 
 def _running_stack(task: tinycoro.Task[Any], frame: FrameType) -> _Stack:
