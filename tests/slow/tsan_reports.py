@@ -1,7 +1,8 @@
 """Which of ThreadSanitizer's reports are about our code. Usage: tsan_reports.py FOLDER
 
-The interpreter has races of its own: nothing suppresses them, and they are not ours. A report is ours
-if a frame of our module is on top of one of the stacks that it compares, the sanitizer's own aside.
+The interpreter has races of its own: nothing suppresses them, and they are not ours. A report is
+ours if a frame of our module is on top of one of the stacks that it compares, the sanitizer's own
+aside.
 """
 
 from __future__ import annotations
