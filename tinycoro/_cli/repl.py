@@ -64,6 +64,8 @@ class _Session:
             if not task.done():
                 task.cancel()
                 self._loop.run_until_complete(_ended(task))
+            elif not task.cancelled():
+                task.exception()  # is seen: it is what is raised here
             raise
         finally:
             self._statement = None
