@@ -37,6 +37,7 @@ void (*tc_test_dump_hook)(int fd);
 static struct tc_test_case *first_test;
 static struct tc_test_case **last_test_link = &first_test;
 static uint64_t seed;
+static struct timespec test_start;
 
 void tc_test_register(struct tc_test_case *test)
 {
@@ -120,6 +121,19 @@ void tc_test_timely(int64_t (*measure)(void *arg), void *arg, int64_t limit_ns)
         fprintf(stderr, "%.3f ms, limit %.3f\n", (double)took / 1e6, (double)limit_ns / 1e6);
     }
     tc_test_failf("too late each time");
+}
+
+static double seconds_since(const struct timespec *then)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - then->tv_sec) + (double)(now.tv_nsec - then->tv_nsec) / 1e9;
+}
+
+bool tc_test_has_time(double seconds)
+{
+    return seconds_since(&test_start) < seconds;
 }
 
 static bool values_are_equal(struct tc_test_value a, struct tc_test_value b)
@@ -301,6 +315,7 @@ static enum outcome run_test(const struct tc_test_case *test, const struct optio
     pid_t child;
 
     fflush(NULL);
+    clock_gettime(CLOCK_MONOTONIC, &test_start);
     child = fork();
     if (child < 0) {
         printf("FAIL %s: fork: %s\n", test->name, strerror(errno));
@@ -319,7 +334,12 @@ static enum outcome run_test(const struct tc_test_case *test, const struct optio
     }
     kill(-child, SIGKILL); /* whatever the test has started and left behind */
     if (!timed_out && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        printf("ok %s\n", test->name);
+        double took = seconds_since(&test_start);
+        if (took < 1) {
+            printf("ok %s\n", test->name);
+        } else {
+            printf("ok %s (%.1f s)\n", test->name, took);
+        }
         return OUTCOME_OK;
     }
     if (!timed_out && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED) {
@@ -388,7 +408,7 @@ static void parse_options(int argc, char **argv, struct options *options)
 int main(int argc, char **argv)
 {
     bool is_slowed = HARNESS_UNDER_SANITIZER || getenv("TC_TEST_VALGRIND") != NULL;
-    struct options options = {.repeat = 1, .timeout_seconds = is_slowed ? 120 : 30};
+    struct options options = {.repeat = 1, .timeout_seconds = is_slowed ? 240 : 120};
     unsigned counts[3] = {0};
     sigset_t child_signal;
     sigset_t original_mask;

@@ -12,7 +12,8 @@
  *       TC_CHECK(tc_list_pop_front(&list) == NULL);
  *   }
  *
- * Output: one line `ok NAME`, `FAIL NAME` or `skip NAME` a test, and last `N passed, N failed`.
+ * Output: one line `ok NAME`, `FAIL NAME` or `skip NAME` a test, with its seconds where it took some,
+ * and last `N passed, N failed`.
  * Exit status: 0 when nothing failed, 1 when something did, 2 for a usage error or when the
  * filter matches no test.
  *
@@ -20,7 +21,8 @@
  *   --filter TEXT    only tests whose name contains TEXT
  *   --seed N         the number tc_test_seed() returns (environment: TC_TEST_SEED)
  *   --repeat N       run everything N times, with seeds SEED, SEED+1, …
- *   --timeout S      seconds a test may take (default 30; 120 under a sanitizer or valgrind)
+ *   --timeout S      seconds a test may take (default 120; 240 under a sanitizer or valgrind): for a
+ *                    hang, not a measure, since the machine may have other things to do
  *
  * A test that runs out of time is sent SIGABRT, which makes it call tc_test_dump_hook, and is
  * killed with everything it started 3 seconds later.
@@ -76,6 +78,11 @@ _Noreturn void tc_test_skipf(const char *format, ...) __attribute__((format(prin
  * are close to what is expected: a busy machine makes one or the other measurement late, a fault
  * makes all of them late. What must never happen, not even once, is a check inside `measure`. */
 void tc_test_timely(int64_t (*measure)(void *arg), void *arg, int64_t limit_ns);
+
+/* True until the test has run for so many seconds: for a loop whose rounds show more the more there
+ * are, and of which a busy machine, where each change of threads costs a scheduler's tick, may make
+ * fewer. */
+bool tc_test_has_time(double seconds);
 
 /* Run fn(arg) in a forked child, for code that is expected to die.  Its standard error goes to
  * `output` (always terminated, cut at output_size).  Returns the child's wait status; a child

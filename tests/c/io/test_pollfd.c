@@ -76,7 +76,7 @@ TC_TEST(test_pollfd_cancelled_reader_leaves_the_data_to_the_next)
 {
     struct tc_runtime *runtime = io_start(2);
 
-    for (int i = 0; i < (SANITIZED ? 300 : 3000); i++) {
+    for (int i = 0; i < (SANITIZED ? 300 : 3000) && tc_test_has_time(5); i++) {
         int fds[2];
         make_pair(fds);
         struct reader first = {.slot =
@@ -107,7 +107,7 @@ TC_TEST(test_pollfd_close_wakes_the_waiter)
 {
     struct tc_runtime *runtime = io_start(2);
 
-    for (int i = 0; i < (SANITIZED ? 300 : 3000); i++) {
+    for (int i = 0; i < (SANITIZED ? 300 : 3000) && tc_test_has_time(5); i++) {
         int fds[2];
         make_pair(fds);
         struct reader reader = {.slot = open_slot(tc_runtime_worker(runtime, 0), fds[0]),
@@ -277,7 +277,7 @@ static void run_lane(void *arg)
 {
     struct lane *lane = arg;
 
-    for (int i = 0; i < lane->rounds; i++) {
+    for (int i = 0; i < lane->rounds && tc_test_has_time(10); i++) {
         uint32_t id = lane->index * 1000003u + (uint32_t)i;
         unsigned char bytes[1024];
         uint32_t received = 0;

@@ -205,7 +205,7 @@ TC_TEST(test_cancel_event_and_deadline_storm_resumes_each_wait_once)
         tc_readiness_init(&targets[i].word, false);
     }
     TC_CHECK_EQ(pthread_create(&source, NULL, storm_events, &storm), 0);
-    for (int life = 0; life < lives; life++) {
+    for (int life = 0; life < lives && tc_test_has_time(5); life++) {
         struct tc_fiber *fibers[STORM_FIBERS];
         for (int i = 0; i < STORM_FIBERS; i++) {
             fibers[i] = fake_spawn(runtime, be_stormed, &targets[i]);
@@ -233,7 +233,7 @@ TC_TEST(test_cancel_meets_the_commit_of_a_park)
     struct tc_readiness word;
 
     tc_readiness_init(&word, false);
-    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 3000 : 30000); i++) {
+    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 3000 : 30000) && tc_test_has_time(5); i++) {
         struct victim victim = {.kind = PARK_WAIT};
         struct tc_fiber *fiber = start_victim(runtime, &victim);
         for (int spin = 0; spin < i % 64; spin++) {

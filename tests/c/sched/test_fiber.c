@@ -182,7 +182,7 @@ TC_TEST(test_fiber_join_by_a_thread_races_with_the_end)
 {
     struct tc_runtime *runtime = fake_start(2, 0);
 
-    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 2000 : 20000); i++) {
+    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 2000 : 20000) && tc_test_has_time(5); i++) {
         struct tc_fiber *fiber = fake_spawn(runtime, do_nothing, NULL);
         int rc = tc_fiber_join(fiber, i % 3 == 0 ? tc_deadline_after_ns(i % 7000) : TC_NEVER);
         if (rc == -ETIMEDOUT) {
@@ -199,7 +199,7 @@ TC_TEST(test_fiber_detach_races_with_the_end)
     struct tc_runtime *runtime = fake_start(2, 64);
     int refused = 0;
 
-    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 2000 : 20000); i++) {
+    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 2000 : 20000) && tc_test_has_time(5); i++) {
         struct tc_fiber *fiber;
         if (tc_fiber_spawn(runtime, do_nothing, NULL, NULL, &fiber) != 0) {
             refused++; /* the limit: so a leaked fiber would end in refusals only */

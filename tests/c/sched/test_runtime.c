@@ -141,7 +141,7 @@ TC_TEST(test_runtime_failing_driver_fails_new)
 /* The searching token or a park of the first attempt must not be left in the idle word. */
 TC_TEST(test_runtime_start_can_be_tried_again)
 {
-    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 50 : 200); i++) {
+    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 50 : 200) && tc_test_has_time(5); i++) {
         struct tc_runtime_options options = {.workers = 4, .driver = &fake_driver};
         struct tc_runtime *runtime;
 
@@ -259,7 +259,7 @@ static void *spawn_until_refused(void *arg)
 /* Whatever a thread was told is spawned does run, however close stop() comes. */
 TC_TEST(test_runtime_stop_races_with_spawns_from_outside)
 {
-    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 50 : 300); i++) {
+    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 50 : 300) && tc_test_has_time(5); i++) {
         struct tc_runtime *runtime = fake_start(2, 0);
         struct spawner spawner = {.runtime = runtime};
         pthread_t thread;
@@ -454,7 +454,7 @@ TC_TEST(test_runtime_census_and_statistics_beside_traffic)
     pthread_t looker;
 
     TC_CHECK_EQ(pthread_create(&looker, NULL, look_all_the_time, runtime), 0);
-    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 1000 : 5000); i++) {
+    for (int i = 0; i < (TC_TSAN || TC_ASAN ? 1000 : 5000) && tc_test_has_time(5); i++) {
         TC_CHECK_EQ(tc_runtime_run(runtime, rename_self, NULL), 0);
     }
     tc_store_relaxed(&stop_looking, true);

@@ -102,7 +102,7 @@ static void answer(void *arg)
 
 static void ask(void *arg)
 {
-    for (int i = 0; i < SCALE(5000); i++) {
+    for (int i = 0; i < SCALE(5000) && tc_test_has_time(5); i++) {
         struct message *message = tc_mem_alloc(sizeof *message);
         struct message *copy = message;
         struct tc_fiber *fiber;
