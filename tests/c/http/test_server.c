@@ -360,7 +360,7 @@ TC_TEST(test_server_head_that_comes_too_slowly_is_refused_with_408)
     TC_CHECK_EQ(hear(fd, head, sizeof head, body, false), 200);
     struct pollfd poller = {.fd = fd, .events = POLLIN};
     while (poll(&poller, 1, 10) == 0) { /* a byte now and then does not move it */
-        TC_CHECK_EQ(send(fd, "t", 1, MSG_NOSIGNAL), 1);
+        TC_IGNORE(send(fd, "t", 1, MSG_NOSIGNAL)); /* it may just have been closed */
         TC_CHECK(tc_clock_now_ns() - start < SECONDS(5));
     }
     TC_CHECK(tc_clock_now_ns() - start >= 100 * TC_NS_PER_MS);
