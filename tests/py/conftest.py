@@ -28,7 +28,7 @@ def census() -> Iterator[Census]:
     yield before
     _core._fault_disarm()
     gc.collect()
-    if not wait_until(lambda: Census.take() == before, 2.0):
+    if not wait_until(lambda: Census.take() == before):
         pytest.fail(f"left behind: {Census.take().difference(before)}", pytrace=False)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Iterator
 
 import pytest
 
+import support
 import tinycoro
 from both import Lib
 from support import PATIENCE, assert_success, connect, drop, fill, probe, receive, run_python
@@ -207,20 +209,24 @@ def test_a_task_dropped_while_it_serves_closes_the_server() -> None:
 
 
 def test_interrupt_drains_and_a_second_one_ends_it() -> None:
-    result = run_python("""
-    import os, signal, socket, threading, time, tinycoro
+    result = run_python(
+        """
+    import os, signal, socket, sys, threading, time
+    sys.path.insert(0, sys.argv[1])
+    import support, tinycoro
 
     async def main():
         async with tinycoro.EchoServer(drain_timeout=60) as server:
             client = socket.create_connection(server.address)
-            client.settimeout(0.2)
-            try:
-                while True:  # until the server waits for us to read
-                    client.send(b"x" * 65536)
-            except TimeoutError:
-                pass
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            support.fill(client)
+
+            def interrupt():
+                os.kill(os.getpid(), signal.SIGINT)
+                while server.listening:  # or the two might arrive as one
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            threading.Timer(0.1, interrupt).start()
             try:
                 await server.serve_forever()
             finally:
@@ -231,5 +237,7 @@ def test_interrupt_drains_and_a_second_one_ends_it() -> None:
     except KeyboardInterrupt:
         raise SystemExit(0)
     raise SystemExit(1)
-    """)
+    """,
+        os.path.dirname(support.__file__),
+    )
     assert_success(result)

@@ -375,11 +375,12 @@ def test_slow_steps_are_logged_as_asyncio_does() -> None:
 
     found: dict[str, list[str]] = {}
     for lib in _LIBS:
-        with _logged(lib) as lines:
-            lib.run(scenario(lib), debug=True)
-        # On a busy machine the scenario's own first step may take long, too.
-        lines = [line for line in lines if "<locals>.scenario()" not in line]
-        found[lib.__name__] = [_comparable(line) for line in lines]
+        for _ in range(5):  # on a busy machine other steps may take long, too
+            with _logged(lib) as lines:
+                lib.run(scenario(lib), debug=True)
+            found[lib.__name__] = [_comparable(line) for line in lines]
+            if len(lines) == 4:
+                break
     assert found["tinycoro"] == found["asyncio"]
     assert len(found["tinycoro"]) == 4
     assert found["tinycoro"][0].startswith("Executing <Handle ")

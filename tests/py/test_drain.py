@@ -126,7 +126,8 @@ def test_second_interrupt_in_a_with_block_ends_the_drain() -> None:
         with server:
             clients.append(connect(server))
             fill(clients[0])
-            signal.setitimer(signal.ITIMER_REAL, 0.2)  # the block ends, the drain begins
+            # The block ends, the drain begins; again, should the first come before that.
+            signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
 
     begun = time.monotonic()
     try:
@@ -136,5 +137,5 @@ def test_second_interrupt_in_a_with_block_ends_the_drain() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert server.closed
-    assert time.monotonic() - begun <= 3
+    assert time.monotonic() - begun <= 3 + SLACK
     clients[0].close()

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import inspect
+import math
 import random
 import signal
 import socket
@@ -16,7 +17,7 @@ import weakref
 
 import pytest
 
-from support import SLACK, connect, exchange, probe, receive, reset, wait_until
+from support import SLACK, connect, exchange, probe, receive, reset, timely, wait_until
 from tinycoro import EchoServer, ServerStatistics, TinycoroError, _core
 
 # ---- traffic -----------------------------------------------------------------------------------
@@ -186,19 +187,22 @@ def test_wait_lets_other_threads_run(server: EchoServer) -> None:
 
 
 def test_wait_runs_signal_handlers_and_resumes(server: EchoServer) -> None:
-    seen: list[float] = []
-    begun = time.monotonic()
-    previous = signal.signal(signal.SIGALRM, lambda *_: seen.append(time.monotonic() - begun))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
-        with pytest.raises(TimeoutError):
-            server.wait(0.4)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    assert time.monotonic() - begun >= 0.4
-    assert len(seen) >= 4
-    assert seen[0] <= 0.05 + SLACK
+    def attempt() -> float:
+        """When the fourth handler ran; signals that a busy machine lets pile up are one."""
+        seen: list[float] = []
+        begun = time.monotonic()
+        previous = signal.signal(signal.SIGALRM, lambda *_: seen.append(time.monotonic() - begun))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+            with pytest.raises(TimeoutError):
+                server.wait(0.4)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        assert time.monotonic() - begun >= 0.4
+        return seen[3] if len(seen) > 3 else math.inf
+
+    timely(0.39, attempt)
 
 
 def test_wait_is_ended_by_an_exception_of_a_signal_handler(server: EchoServer) -> None:
@@ -238,10 +242,8 @@ def test_wait_raises_what_failed_on_a_worker() -> None:
 def test_wait_does_not_raise_for_a_limit_that_was_survived() -> None:
     with EchoServer() as server:
         _core._fault_arm("accept4", 1, errno.EMFILE)
-        with connect(server) as client:
-            client.settimeout(1)
-            with contextlib.suppress(ConnectionError):  # it was shed
-                client.recv(1)
+        with connect(server) as client, contextlib.suppress(ConnectionError):  # it was shed
+            client.recv(1)
         assert wait_until(lambda: server.statistics().shed == 1)
         assert probe(server)
 

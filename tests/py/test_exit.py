@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from support import PATIENCE, connect, python_command, receive, run_python
+from support import PATIENCE, connect, python_command, receive, run_python, timely
 
 _LIMIT = 1.0
 # What an interpreter needs to start and end, beside the second that servers may take.
-_INTERPRETER = 3.0
+_INTERPRETER = 10.0
 
 _SERVING = """
     import os, socket, sys, threading
@@ -78,9 +78,13 @@ def test_exit_hook_itself_is_quick() -> None:
     import atexit, time
     atexit.register(lambda: print(time.monotonic() - begun[0]))
     """
-    result = run_python(prelude + code)
-    assert result.returncode == 0, result.stderr
-    assert float(result.stdout) <= _LIMIT + 0.3
+
+    def attempt() -> float:
+        result = run_python(prelude + code)
+        assert result.returncode == 0, result.stderr
+        return float(result.stdout)
+
+    timely(_LIMIT + 0.3, attempt)
 
 
 def test_exit_with_every_server_stopped_is_silent() -> None:

@@ -62,7 +62,7 @@ _TRAFFIC = """
             self.stop = threading.Event()
             self.rounds = 0
             self.failure = None
-            self.clients = [socket.create_connection(server.address, timeout=10) for _ in range(8)]
+            self.clients = [socket.create_connection(server.address, timeout=30) for _ in range(8)]
             self.thread = threading.Thread(target=self.run)
             self.thread.start()
 
@@ -84,7 +84,7 @@ _TRAFFIC = """
 
         def more(self):
             begun = self.rounds
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 40
             while self.rounds < begun + 20 and not self.failure:
                 assert time.monotonic() < deadline, "traffic has stopped"
                 time.sleep(0.001)
@@ -99,7 +99,7 @@ _TRAFFIC = """
                 client.close()
 
     def probe(server):
-        with socket.create_connection(server.address, timeout=10) as client:
+        with socket.create_connection(server.address, timeout=30) as client:
             client.sendall(b"probe")
             assert client.recv(5) == b"probe"
 
@@ -183,7 +183,7 @@ def test_inherited_server_raises_in_the_child() -> None:
     assert join(in_child(look)) == 0
     probe(running)
     running.abort()
-    running.wait(10)
+    running.wait(30)
     """)
 
 
@@ -191,7 +191,7 @@ def test_child_holds_none_of_the_servers_descriptors() -> None:
     _run("""
     before = len(os.listdir("/proc/self/fd"))
     with tinycoro.EchoServer() as server:
-        clients = [socket.create_connection(server.address, timeout=10) for _ in range(8)]
+        clients = [socket.create_connection(server.address, timeout=30) for _ in range(8)]
         for client in clients:
             client.sendall(b"x")
             assert client.recv(1) == b"x"
@@ -215,15 +215,14 @@ def test_parent_that_closes_lets_its_clients_see_the_end_while_the_child_lives()
     _run("""
     server = tinycoro.EchoServer()
     server.start()
-    client = socket.create_connection(server.address, timeout=10)
+    client = socket.create_connection(server.address, timeout=30)
     client.sendall(b"x")
     assert client.recv(1) == b"x"
-    child = in_child(lambda: time.sleep(3))
-    begun = time.monotonic()
+    child = in_child(lambda: time.sleep(25))
     server.close()
-    server.wait(10)
+    server.wait(20)
     assert client.recv(1) == b""
-    assert time.monotonic() - begun < 2
+    assert os.waitpid(child, os.WNOHANG) == (0, 0), "the end came with that of the child"
     client.close()
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -244,7 +243,7 @@ def test_child_that_drops_an_inherited_server_is_silent() -> None:
     assert join(in_child(drop)) == 0
     probe(server)
     server.abort()
-    server.wait(10)
+    server.wait(30)
     """)
 
 
@@ -259,7 +258,7 @@ def test_child_may_exit_through_the_interpreter() -> None:
     assert join(pid) == 0
     probe(server)
     server.abort()
-    server.wait(10)
+    server.wait(30)
     """)
 
 
@@ -287,7 +286,7 @@ def test_fork_storm_in_the_middle_of_starts_and_stops() -> None:
                 server = tinycoro.EchoServer()
                 server.start()
                 server.abort()
-                server.wait(10)
+                server.wait(30)
         except BaseException as error:
             failures.append(error)
 
@@ -314,7 +313,7 @@ warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
 
 def work(number):
     with tinycoro.EchoServer() as server:
-        with socket.create_connection(server.address, timeout=10) as client:
+        with socket.create_connection(server.address, timeout=30) as client:
             client.sendall(b"%d" % number)
             assert client.recv(10) == b"%d" % number
 
@@ -334,7 +333,7 @@ def traffic(client, flows, stop, failures):
 if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[1])
     with tinycoro.EchoServer() as server:
-        client = socket.create_connection(server.address, timeout=10)
+        client = socket.create_connection(server.address, timeout=30)
         flows, stop, failures = threading.Event(), threading.Event(), []
         thread = threading.Thread(target=traffic, args=(client, flows, stop, failures))
         thread.start()
@@ -343,7 +342,7 @@ if __name__ == "__main__":
         for child in children:
             child.start()
         for child in children:
-            child.join(30)
+            child.join(80)
             assert child.exitcode == 0, child.exitcode
         stop.set()
         thread.join()
@@ -361,7 +360,7 @@ def test_multiprocessing_in_the_middle_of_traffic(method: str, tmp_path: Path) -
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=110,
     )
     assert_success(result)
 

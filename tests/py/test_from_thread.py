@@ -50,7 +50,8 @@ def _loop_thread() -> Iterator[Loop]:
 
 def test_run_coroutine_threadsafe_is_asyncios() -> None:
     def scenario(lib: Lib) -> Coroutine[Any, Any, list[object]]:
-        async def sleep(log: list[object]) -> None:
+        async def sleep(log: list[object], begun: threading.Event) -> None:
+            begun.set()
             try:
                 await lib.sleep(PATIENCE)
             except BaseException as error:
@@ -71,7 +72,9 @@ def test_run_coroutine_threadsafe_is_asyncios() -> None:
                 log.append(lib.run_coroutine_threadsafe(give(1), loop).result(PATIENCE))
                 future = lib.run_coroutine_threadsafe(give(KeyError("k")), loop)
                 log.append(repr(future.exception(PATIENCE)))
-                future = lib.run_coroutine_threadsafe(sleep(log), loop)
+                begun = threading.Event()
+                future = lib.run_coroutine_threadsafe(sleep(log, begun), loop)
+                begun.wait(PATIENCE)
                 try:
                     future.result(0.005)
                 except TimeoutError:
@@ -82,7 +85,7 @@ def test_run_coroutine_threadsafe_is_asyncios() -> None:
                 await lib.sleep(0)
             log.sort(key=repr)  # the thread and the task write at the same time
             # The other way round: the task is cancelled.
-            future = lib.run_coroutine_threadsafe(sleep(log), loop)
+            future = lib.run_coroutine_threadsafe(sleep(log, threading.Event()), loop)
             for _ in range(3):
                 await lib.sleep(0)
             (task,) = lib.all_tasks() - {lib.current_task()}

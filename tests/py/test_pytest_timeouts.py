@@ -146,20 +146,20 @@ _SLOW_FIXTURES = """
 
 
 def test_fixtures_and_leftovers_have_the_time_limit_too(pytester: pytest.Pytester) -> None:
-    result = run(pytester, _SLOW_FIXTURES, ini="tinycoro_timeout = 0.2")
+    result = run(pytester, _SLOW_FIXTURES, ini="tinycoro_timeout = 0.5")
     result.assert_outcomes(passed=3, failed=2, errors=4)
     assert_lines(
         result,
         "*ERROR at setup of test_setup*",
-        "the setup of the fixture 'slow_setup' of *::test_setup did not end within 0.2 s",
+        "the setup of the fixture 'slow_setup' of *::test_setup did not end within 0.5 s",
         "task 'fixture slow_setup' waits for <operation sleep suspended>",
         "*ERROR at teardown of test_teardown*",
-        "the teardown of the fixture 'slow_teardown' of *::test_teardown did not end within 0.2 s",
+        "the teardown of the fixture 'slow_teardown' of *::test_teardown did not end within 0.5 s",
         "*ERROR at teardown of *test_after_it*",
         "the teardown of the fixture 'shared' of *::TestShared did not run: its event loop was "
         "given up when *::test_that_takes_no_cancel did not end",
         "*ERROR at teardown of test_that_leaves_what_takes_no_cancel*",
-        "the event loop of *::test_that_leaves_what_takes_no_cancel did not end within 0.2 s",
+        "the event loop of *::test_that_leaves_what_takes_no_cancel did not end within 0.5 s",
         "    await tinycoro.sleep(1000)",
         "it did not run: its event loop was given up when *::test_that_takes_no_cancel did not end",
     )

@@ -180,7 +180,7 @@ async def session(
         return log, received
 
 
-@settings(max_examples=2000 if IS_SLOW_LANE else 100, deadline=None)
+@settings(max_examples=2000 if IS_SLOW_LANE else 100, derandomize=not IS_SLOW_LANE, deadline=None)
 @given(
     st.booleans(),
     st.sampled_from([5, 64, 65536]),
@@ -208,6 +208,7 @@ def received_by(log: list[Lib]) -> bytes:
 
 @settings(
     max_examples=1000 if IS_SLOW_LANE else 50,
+    derandomize=not IS_SLOW_LANE,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # what happens depends on timing
 )

@@ -70,7 +70,7 @@ class Report:
 class Crawler:
     """Follows links from a start page, `limit` requests at a time."""
 
-    def __init__(self, site: Site, limit: int, patience: float = 0.3, attempts: int = 3) -> None:
+    def __init__(self, site: Site, limit: int, patience: float = 0.8, attempts: int = 3) -> None:
         self._site = site
         self._slots = asyncio.Semaphore(limit)
         self._patience = patience

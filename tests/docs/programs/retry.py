@@ -115,21 +115,21 @@ async def use_retries(script: str) -> None:
     notes: list[str] = []
     pause = pauses(first=0.001, factor=2, highest=0.004, seed=7)
     try:
-        result = await retry(service.call, attempts=4, patience=0.2, pause=pause, notes=notes)
+        result = await retry(service.call, attempts=4, patience=0.6, pause=pause, notes=notes)
     except (ServiceError, TimeoutError) as error:
         result = f"given up after {type(error).__name__}"
     print(f"{script}: {'; '.join(notes) or 'no trouble'} → {result}; hung: {service.cancelled}")
 
 
 async def use_breaker() -> None:
-    breaker = CircuitBreaker(threshold=2, rest=0.3)
+    breaker = CircuitBreaker(threshold=2, rest=0.6)
     service = Service("ok fail fail ok ok")
     for _ in range(5):
         try:
             print("through the breaker:", await breaker.call(service.call), breaker.state)
         except (ServiceError, OpenCircuitError) as error:
             print("through the breaker:", type(error).__name__, breaker.state)
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(0.65)
     print("after a rest:", breaker.state)
     results = await asyncio.gather(
         *(breaker.call(service.call) for _ in range(3)), return_exceptions=True
