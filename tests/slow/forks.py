@@ -20,7 +20,7 @@ import lane
 import tinycoro
 
 ROUNDS = 50 if lane.IS_LONG else 8
-CHILD_SECONDS = 20
+CHILD_SECONDS = 60
 
 _CONTEXTS = (
     multiprocessing.get_context("fork"),
@@ -143,7 +143,7 @@ def forks() -> str:
                 _round(server)
         took = time.monotonic() - begun
         lane.check(
-            lane.wait_until(lambda: _held() == before, 1.0),
+            lane.wait_until(lambda: _held() == before, lane.SETTLE_SECONDS),
             f"bytes, slots, descriptors, threads: {_held()}; before {before}",
         )
         seen = server.statistics()

@@ -84,7 +84,7 @@ def idle() -> str:
         lane.check(counted == 2 * OF_EACH_KIND, f"idle_closed={counted}")
         for client in clients:
             client.socket.close()
-        server.settle(baseline, 1.0)
+        server.settle(baseline, lane.SETTLE_SECONDS)
     return (
         f"idle_timeout={IDLE_SECONDS:.0f}: closed {IDLE_SECONDS:.0f} s after the accept ± "
         f"{silent * 1e3:.0f} ms, after the last byte ± {once * 1e3:.0f} ms; who sends stays"

@@ -34,7 +34,7 @@ def idle_memory() -> str:
         lane.check(each <= LIMIT_BYTES, f"{each:.0f} B of RSS per connection, limit {LIMIT_BYTES}")
         for client in clients:
             client.close()
-        took = server.settle(baseline, 5.0)
+        took = server.settle(baseline, lane.SETTLE_SECONDS)
     return f"{each:.0f} B of RSS for each of {CLIENTS} idle connections; gone after {took:.2f} s"
 
 

@@ -41,7 +41,7 @@ def _crowd(maximum: int | None = None) -> str:
             client.close()
         recovery = server.probe()
         lane.check(recovery <= RECOVERY_SECONDS, f"{recovery:.3f} s until a probe was answered")
-        server.settle(baseline, 1.0)
+        server.settle(baseline, lane.SETTLE_SECONDS)
     return (
         f"max_connections={maximum}: {seen['connections']} served, {seen['shed']} shed,"
         f" {used * 1e3:.1f} ms CPU in {WINDOW_SECONDS:.0f} s, probe after {recovery * 1e3:.1f} ms"

@@ -74,7 +74,7 @@ def restart() -> str:
         _cycle(number)
         slowest = max(slowest, time.monotonic() - begun)
         lane.check(
-            lane.wait_until(lambda: _held() == before, 1.0),
+            lane.wait_until(lambda: _held() == before, lane.SETTLE_SECONDS),
             f"after cycle {number}: bytes, descriptors, threads {_held()}; before {before}",
         )
     grown = (lane.status_bytes(os.getpid(), "VmRSS") - resident) / 1024

@@ -114,7 +114,7 @@ def soak() -> str:
                 thread.join()
         for failure in figures.failures:
             raise lane.Failure(repr(failure))
-        settled = server.settle(baseline, 1.0)
+        settled = server.settle(baseline, lane.SETTLE_SECONDS)
         seen = server.ask("statistics")
     lane.check(seen["errors"] == 0, f"{seen['errors']} errors of our side")
     fifth, half = len(resident) // 5, len(resident) // 2
