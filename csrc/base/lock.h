@@ -31,6 +31,7 @@ enum tc_rank {
     TC_RANK_RUNTIME,
     TC_RANK_SERVER,
     TC_RANK_LISTENER,
+    TC_RANK_CALL,
     TC_RANK_CHAN,
     TC_RANK_FIBER,
     TC_RANK_BLOCKING,

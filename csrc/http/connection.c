@@ -2,8 +2,8 @@
  *
  *   react   one recv into the scratch, one pass over it (http/exchange.h). Nothing left on either
  *           side: at rest again, without a fiber.
- *   serve   on a fiber, until nothing is left: sends what was not taken, waits for the rest of a
- *           head or of a body to skip, answers, lingers before a close.
+ *   serve   on a fiber, until nothing is left: sends what was not taken, lets a handler serve its
+ *           call, waits for the rest of a head or of a body to skip, answers, lingers before a close.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "http/exchange.h"
+#include "http/call.h"
+#include "http/errand.h"
 #include "sched/fiber.h"
 #include "sched/worker.h"
 
@@ -25,7 +26,7 @@ enum {
 
 /* ---- input that is kept ------------------------------------------------------------------- */
 
-static void drop_input(struct tc_http_state *state)
+void tc__http_drop_input(struct tc_http_state *state)
 {
     tc_mem_free(state->in, state->in_size);
     state->in = NULL;
@@ -57,14 +58,15 @@ static void set_deadline(struct tc_http_pass *pass)
 {
     struct tc_http_state *state = pass->state;
 
-    if (state->deadline_ns == 0 && (state->needs_input || state->skip != TC_HTTP_SKIP_NOTHING)) {
+    if (state->deadline_ns == 0 && state->call == NULL &&
+        (state->needs_input || state->skip != TC_HTTP_SKIP_NOTHING)) {
         state->deadline_ns = tc_deadline_after_ns(state->skip != TC_HTTP_SKIP_NOTHING
                                                       ? TC_HTTP_SKIP_NS
                                                       : pass->server->header_timeout_ns);
     }
 }
 
-static int keep_input(struct tc_http_state *state, const unsigned char *bytes, size_t len)
+int tc__http_keep_input(struct tc_http_state *state, const unsigned char *bytes, size_t len)
 {
     size_t size = len < KEPT_BYTES ? KEPT_BYTES : len;
 
@@ -82,7 +84,7 @@ static int keep_input(struct tc_http_state *state, const unsigned char *bytes, s
 static int keep_more(struct tc_http_state *state, const unsigned char *bytes, size_t len)
 {
     if (state->in == NULL) {
-        return keep_input(state, bytes, len);
+        return tc__http_keep_input(state, bytes, len);
     }
     size_t size = state->in_len + len;
     if (size > state->in_size) {
@@ -111,7 +113,7 @@ static enum tc_verdict look_for_answer(struct tc_http_pass *pass)
     enum tc_direction want;
 
     /* The poke may come between a look and the receive that uses the edge up: hence the second look. */
-    while (!tc__http_answer_call(pass)) {
+    while (!tc__http_errand_answer(pass)) {
         ssize_t got = -EAGAIN;
         if (state->in_len < HELD_BYTES) {
             got = tc_stream_try_recv(stream, pass->scratch, TC_HTTP_IN_BYTES, &want);
@@ -126,7 +128,7 @@ static enum tc_verdict look_for_answer(struct tc_http_pass *pass)
             return tc_conn_fail(conn, (int)got);
         }
         if (got == -EAGAIN) {
-            return tc__http_answer_call(pass) ? TC_CONN_REST : TC_CONN_HOLD;
+            return tc__http_errand_answer(pass) ? TC_CONN_REST : TC_CONN_HOLD;
         }
         tc_conn_count_in(conn, (uint64_t)got);
         int rc = keep_more(state, pass->scratch, (size_t)got);
@@ -186,7 +188,7 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
     if (tc_unlikely(pass.error != 0)) {
         return tc_conn_fail(conn, pass.error);
     }
-    if (tc_likely(used == (size_t)got && !tc__http_is_blocked(state) &&
+    if (tc_likely(used == (size_t)got && !tc__http_is_blocked(state) && state->call == NULL &&
                   state->skip == TC_HTTP_SKIP_NOTHING && !tc__http_is_collecting(state))) {
         if (!state->is_closing) {
             return state->errand == NULL ? TC_CONN_REST : TC_CONN_HOLD;
@@ -199,7 +201,7 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
     }
     set_deadline(&pass);
     if (used != (size_t)got) {
-        int rc = keep_input(state, pass.scratch + used, (size_t)got - used);
+        int rc = tc__http_keep_input(state, pass.scratch + used, (size_t)got - used);
         if (rc != 0) {
             return tc_conn_fail(conn, rc);
         }
@@ -276,9 +278,9 @@ static int handle_kept(struct tc_conn *conn)
     }
     if (state->is_closing) {
         state->must_linger = state->must_linger || used != state->in_len;
-        drop_input(state);
+        tc__http_drop_input(state);
     } else if (used == state->in_len) {
-        drop_input(state);
+        tc__http_drop_input(state);
     } else {
         state->in_len -= (uint32_t)used;
         memmove(state->in, state->in + used, state->in_len);
@@ -297,7 +299,7 @@ static int time_out(struct tc_conn *conn)
     if (pass.scratch == NULL) {
         return -ENOMEM;
     }
-    drop_input(pass.state);
+    tc__http_drop_input(pass.state);
     if (tc__http_is_collecting(pass.state)) {
         tc__desk_call_abandon(pass.state->errand);
         pass.state->errand = NULL;
@@ -346,6 +348,13 @@ static enum tc_verdict http_serve(struct tc_conn *conn)
         if (rc != 0) {
             return tc_conn_fail(conn, rc);
         }
+        if (state->call != NULL) {
+            rc = tc__http_call_run(conn);
+            if (rc != 0) {
+                return tc_conn_fail(conn, rc);
+            }
+            tc_fiber_yield(); /* nor one that has sent many requests */
+        }
         if (state->is_closing) {
             if (state->must_linger) {
                 linger(conn);
@@ -392,9 +401,13 @@ static void http_release(struct tc_conn *conn)
 {
     struct tc_http_state *state = tc_conn_state(conn);
 
-    drop_input(state);
+    tc__http_drop_input(state);
     tc_mem_free(state->out, state->out_len);
     state->out = NULL;
+    if (state->call != NULL) { /* its fiber never ran */
+        tc_http_call_release(state->call);
+        state->call = NULL;
+    }
     if (state->errand != NULL) {
         tc__desk_call_abandon(state->errand);
         state->errand = NULL;
@@ -405,7 +418,7 @@ static void http_release(struct tc_conn *conn)
 
 const struct tc_protocol tc__http_protocol = {
     .name = "http",
-    .stack_class = TC_STACK_SMALL,
+    .stack_class = TC_STACK_DEFAULT, /* handlers run on it */
     .conn_bytes = sizeof(struct tc_http_state),
     .react = http_react,
     .serve = http_serve,

@@ -7,6 +7,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "http/call.h"
+#include "http/errand.h"
 #include "http/path.h"
 #include "sched/worker.h"
 
@@ -64,17 +66,15 @@ void tc__http_flush(struct tc_http_pass *pass, const char *body, size_t body_len
     pass->out_len = 0;
 }
 
-static void put(struct tc_http_pass *pass, const char *bytes, size_t len)
+void tc__http_put(struct tc_http_pass *pass, const char *bytes, size_t len)
 {
     tc_assert_debug(len <= TC_HTTP_OUT_BYTES - pass->out_len);
     memcpy(pass->scratch + TC_HTTP_OUT_AT + pass->out_len, bytes, len);
     pass->out_len += len;
 }
 
-/* RFC 9110 6.6.1. The line is made once a second. */
-static void put_date(struct tc_http_pass *pass)
+const char *tc__http_date_line(struct tc_http_part *part)
 {
-    struct tc_http_part *part = pass->part;
     int64_t now = tc_clock_wall_seconds();
 
     if (part->date_seconds != now) {
@@ -83,27 +83,46 @@ static void put_date(struct tc_http_pass *pass)
         tc_http_date_format(now, part->date_line + 6);
         memcpy(part->date_line + 6 + TC_HTTP_DATE_BYTES, "\r\n", 2);
     }
-    put(pass, part->date_line, TC_HTTP_DATE_LINE_BYTES);
+    return part->date_line;
 }
 
-/* The answer to a request of HTTP/1.`minor`. There is room for it. */
-static void put_answer(struct tc_http_pass *pass, const struct tc_http_answer *answer, int minor,
-                       bool has_body)
+/* RFC 9110 10.2.1, for the answers that tell what would do. */
+static void put_allow(struct tc_http_pass *pass, uint64_t methods)
+{
+    bool is_first = true;
+
+    tc__http_put(pass, "Allow: ", 7);
+    for (int method = 0; method < TC_HTTP_METHOD_COUNT; method++) {
+        if ((methods & TC_HTTP_METHOD_BIT(method)) != 0) {
+            const char *name = tc_http_method_name((enum tc_http_method)method);
+            tc__http_put(pass, ", ", is_first ? 0 : 2);
+            tc__http_put(pass, name, strlen(name));
+            is_first = false;
+        }
+    }
+    tc__http_put(pass, "\r\n", 2);
+}
+
+void tc__http_put_answer(struct tc_http_pass *pass, const struct tc_http_answer *answer,
+                         uint64_t allowed, int minor, bool has_body)
 {
     static const char ends[] = "Connection: close\r\n\r\n";
     static const char stays[] = "Connection: keep-alive\r\n\r\n"; /* which 1.0 wants to be told */
 
-    put(pass, answer->head, answer->head_len);
-    put_date(pass);
+    tc__http_put(pass, answer->head, answer->head_len);
+    if (tc_unlikely(allowed != 0)) {
+        put_allow(pass, allowed);
+    }
+    tc__http_put(pass, tc__http_date_line(pass->part), TC_HTTP_DATE_LINE_BYTES);
     if (pass->state->is_closing) {
-        put(pass, ends, sizeof ends - 1);
+        tc__http_put(pass, ends, sizeof ends - 1);
     } else if (minor == 0) {
-        put(pass, stays, sizeof stays - 1);
+        tc__http_put(pass, stays, sizeof stays - 1);
     } else {
-        put(pass, "\r\n", 2);
+        tc__http_put(pass, "\r\n", 2);
     }
     if (has_body && answer->body_len <= TC_HTTP_SMALL_BODY) {
-        put(pass, answer->body_len == 0 ? "" : answer->body, answer->body_len);
+        tc__http_put(pass, answer->body_len == 0 ? "" : answer->body, answer->body_len);
     } else if (has_body) {
         tc__http_flush(pass, answer->body, answer->body_len);
     }
@@ -112,7 +131,7 @@ static void put_answer(struct tc_http_pass *pass, const struct tc_http_answer *a
 
 /* ---- requests ----------------------------------------------------------------------------- */
 
-static const struct tc_http_answer *own_answer(const struct tc_http_server *server, int status)
+const struct tc_http_answer *tc__http_own_answer(const struct tc_http_server *server, int status)
 {
     for (size_t i = 0; i < TC_HTTP_OWN_COUNT; i++) {
         if (server->own[i].status == status) {
@@ -127,7 +146,7 @@ void tc__http_refuse(struct tc_http_pass *pass, int status)
     pass->state->is_closing = true;
     pass->state->must_linger = true;
     tc_counter_add(&pass->part->refused, 1);
-    put_answer(pass, own_answer(pass->server, status), 1, true);
+    tc__http_put_answer(pass, tc__http_own_answer(pass->server, status), 0, 1, true);
 }
 
 /* What becomes of the request's body, which no route here wants. */
@@ -150,238 +169,96 @@ static void begin_body(struct tc_http_pass *pass, const struct tc_http_request *
     state->chunked = (struct tc_chunked){0};
 }
 
-/* A route of the desk, for other methods: 405, or 204 for OPTIONS; and what is allowed. */
-static void put_allowed(struct tc_http_pass *pass, const struct tc_http_request *request,
-                        uint64_t allowed)
-{
-    static const char body[] = "405 Method Not Allowed\n";
-    bool is_options = request->method == TC_HTTP_OPTIONS;
-    char head[1024];
-    size_t len = (size_t)snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nAllow: OPTIONS",
-                                  is_options ? 204 : 405, tc_http_reason(is_options ? 204 : 405));
-
-    for (int method = 0; method < TC_HTTP_METHOD_COUNT; method++) {
-        if (method != TC_HTTP_OPTIONS && (allowed & UINT64_C(1) << method) != 0) {
-            len += (size_t)snprintf(head + len, sizeof head - len, ", %s",
-                                    tc_http_method_name((enum tc_http_method)method));
-        }
-    }
-    len += (size_t)snprintf(head + len, sizeof head - len, "\r\n");
-    if (!is_options) {
-        len += (size_t)snprintf(head + len, sizeof head - len,
-                                "Content-Type: text/plain\r\nContent-Length: %zu\r\n",
-                                sizeof body - 1);
-    }
-    put_answer(pass,
-               &(struct tc_http_answer){
-                   .head = head,
-                   .head_len = len,
-                   .body = (char *)(uintptr_t)body,
-                   .body_len = is_options ? 0 : sizeof body - 1,
-               },
-               request->minor, request->method != TC_HTTP_HEAD);
-}
-
-/* What a request is for. */
-struct aim {
-    const struct tc_http_answer *answer; /* NULL: see below */
-    size_t path_len; /* of the path in the scratch */
-    struct tc_http_fit match; /* of the desk; `allowed` 0: no pattern fits the path */
-    bool is_call;
-    bool is_bad; /* the path cannot be decoded */
+/* What a request is answered with. */
+struct choice {
+    const struct tc_http_answer *answer; /* NULL: by a handler or the desk, or not at all */
+    uint64_t allowed; /* to be told; 0: not */
+    int refused; /* a status; 0: it is not */
+    bool is_errand; /* for the desk */
+    struct tc_http_text path;
+    struct tc_http_found found;
+    struct tc_http_fit fit; /* of the desk's patterns */
 };
 
+/* Of what no route serves. */
+static void choose_own(struct choice *choice, const struct tc_http_server *server, bool is_options)
+{
+    choice->answer = tc__http_own_answer(server, is_options ? 204 : 405);
+    choice->allowed |= TC_HTTP_METHOD_BIT(TC_HTTP_OPTIONS);
+}
+
+/* A pattern of the desk comes behind an exact route of the server, and before all others. */
+static bool is_for_desk(const struct tc_http_server *server, enum tc_http_method method,
+                        struct choice *choice)
+{
+    const struct tc_http_route *route = choice->found.route;
+
+    choice->fit.allowed = 0;
+    return server->desk != NULL && (route == NULL || route->match != TC_HTTP_MATCH_EXACT) &&
+           tc_http_patterns_find(&server->desk->patterns, choice->path.at, choice->path.len, method,
+                                 &choice->fit);
+}
+
 static void choose(struct tc_http_pass *pass, const struct tc_http_request *request,
-                   const char *buf, struct aim *aim)
+                   const char *buf, struct choice *choice)
 {
     struct tc_http_server *server = pass->server;
     char *path = (char *)pass->scratch + TC_HTTP_PATH_AT;
-    bool is_read = request->method == TC_HTTP_GET || request->method == TC_HTTP_HEAD;
+    bool is_options = request->method == TC_HTTP_OPTIONS;
 
-    aim->answer = NULL;
-    aim->is_call = false;
-    aim->is_bad = false;
-    aim->match.allowed = 0;
-    if (request->form == TC_HTTP_ASTERISK) {
-        aim->answer = own_answer(server, 204);
-        return;
-    }
-    if (request->form == TC_HTTP_AUTHORITY) {
-        aim->answer = own_answer(server, 405);
+    choice->answer = NULL;
+    choice->allowed = 0;
+    choice->refused = 0;
+    choice->is_errand = false;
+    if (request->form == TC_HTTP_ASTERISK || request->form == TC_HTTP_AUTHORITY) {
+        choice->allowed = TC_HTTP_METHOD_BIT(TC_HTTP_GET) | TC_HTTP_METHOD_BIT(TC_HTTP_HEAD);
+        choose_own(choice, server, is_options);
         return;
     }
     ssize_t len =
         tc_http_path_decode(buf + request->path.at, request->path.len, path, TC_HTTP_PATH_BYTES);
     if (len < 0) {
-        aim->is_bad = true;
+        choice->refused = 400;
         return;
     }
-    aim->path_len = (size_t)len;
-    aim->answer = tc_http_router_find(&server->router, path, (size_t)len);
-    if (aim->answer != NULL) {
-        if (!is_read) {
-            aim->answer = own_answer(server, request->method == TC_HTTP_OPTIONS ? 204 : 405);
+    choice->path = (struct tc_http_text){path, (size_t)len};
+    tc_http_router_find(&server->router, (enum tc_http_method)request->method, path, (size_t)len,
+                        &choice->found);
+    const struct tc_http_route *route = choice->found.route;
+    if (is_for_desk(server, (enum tc_http_method)request->method, choice)) {
+        choice->is_errand = true;
+    } else if (tc_likely(route != NULL)) {
+        choice->answer = route->handler == NULL ? &route->answer : NULL;
+        if (route->handler != NULL && request->content_length > route->max_body) {
+            choice->refused = 413;
         }
-        return;
-    }
-    aim->is_call = server->desk != NULL &&
-                   tc_http_patterns_find(&server->desk->patterns, path, (size_t)len,
-                                         (enum tc_http_method)request->method, &aim->match);
-    if (!aim->is_call && aim->match.allowed == 0) {
-        aim->answer = own_answer(server, 404);
-    }
-}
-
-/* ---- requests for the desk ---------------------------------------------------------------- */
-
-/* Its body must come within this time, and at a rate that is no attack; see http/server.h. */
-static void move_body_deadline(struct tc_http_state *state)
-{
-    const struct tc_desk_call *call = state->errand;
-    int64_t slowest =
-        tc_deadline_add_ns(call->body_begun_ns,
-                           TC_HTTP_BODY_GRACE_NS +
-                               (int64_t)(call->body_len / TC_HTTP_BODY_RATE) * TC_NS_PER_SEC);
-
-    state->deadline_ns = tc_deadline_after_ns(call->desk->body_timeout_ns);
-    if (call->desk->body_timeout_ns != TC_NEVER && slowest < state->deadline_ns) {
-        state->deadline_ns = slowest;
-    }
-}
-
-static void submit(struct tc_http_pass *pass)
-{
-    pass->state->deadline_ns = 0;
-    tc__http_desk_submit(pass->state->errand, pass->conn, tc_worker_current());
-}
-
-static void begin_call(struct tc_http_pass *pass, const struct tc_http_request *request,
-                       const char *buf, size_t head_len, const struct aim *aim)
-{
-    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct tc_http_state *state = pass->state;
-    struct tc_http_desk *desk = pass->server->desk;
-    bool is_chunked = request->framing == TC_HTTP_BODY_CHUNKED;
-
-    if (tc_load_relaxed(&desk->is_closed) != 0) { /* relaxed: late is as good */
-        tc__http_refuse(pass, 503);
-        return;
-    }
-    if (!is_chunked && request->content_length > 0 &&
-        (uint64_t)request->content_length > desk->max_body) {
-        tc__http_refuse(pass, 413);
-        return;
-    }
-    state->errand = tc__desk_call_new(desk, request, buf, head_len,
-                                      (const char *)pass->scratch + TC_HTTP_PATH_AT, aim->path_len,
-                                      &aim->match);
-    if (state->errand == NULL) {
-        pass->error = -ENOMEM;
-        return;
-    }
-    if (!is_chunked && request->content_length <= 0) {
-        submit(pass);
-        return;
-    }
-    state->chunked = (struct tc_chunked){0};
-    state->errand->body_begun_ns = tc_clock_now_ns();
-    move_body_deadline(state);
-    if (request->expects_continue) {
-        put(pass, go_on, sizeof go_on - 1);
-    }
-}
-
-/* Drop a call whose body breaks a rule, and answer with its status. */
-static void refuse_call(struct tc_http_pass *pass, int status)
-{
-    tc__desk_call_abandon(pass->state->errand);
-    pass->state->errand = NULL;
-    tc__http_refuse(pass, status);
-}
-
-/* Take what there is of the body of a call. Returns the bytes used. */
-static size_t collect(struct tc_http_pass *pass, const char *buf, size_t len)
-{
-    struct tc_http_state *state = pass->state;
-    struct tc_desk_call *call = state->errand;
-    struct tc_chunked_data data = {0};
-    size_t used = call->body_left < len ? (size_t)call->body_left : len;
-    int event = TC_CHUNKED_DATA;
-
-    if (!call->is_chunked) {
-        data.at = buf;
-        data.len = used;
+    } else if ((choice->found.allowed | choice->fit.allowed) == 0) {
+        choice->answer = tc__http_own_answer(server, 404);
     } else {
-        event = tc_chunked_next(&state->chunked, buf, len, &used, &data);
+        choice->allowed = choice->found.allowed | choice->fit.allowed;
+        choose_own(choice, server, is_options);
     }
-    if (event < 0) {
-        refuse_call(pass, tc_http_error_status(event));
-        return len;
-    }
-    if (event == TC_CHUNKED_DATA) {
-        if (call->body_len + data.len > call->desk->max_body) {
-            refuse_call(pass, 413);
-            return len;
-        }
-        pass->error = tc__desk_call_add(call, data.at, data.len);
-        if (pass->error != 0) {
-            return used;
-        }
-    }
-    if (!call->is_chunked) {
-        call->body_left -= used;
-    }
-    if (call->is_chunked ? event == TC_CHUNKED_END : call->body_left == 0) {
-        submit(pass);
-    } else {
-        move_body_deadline(state);
-    }
-    return used;
 }
 
-bool tc__http_answer_call(struct tc_http_pass *pass)
-{
-    struct tc_http_state *state = pass->state;
-    struct tc_desk_call *call = state->errand;
-    struct tc_desk_reply *reply;
-
-    if (!tc__desk_call_is_answered(call)) {
-        return false;
-    }
-    reply = call->reply;
-    if (reply == NULL) {
-        pass->error = -ENOMEM;
-        return true;
-    }
-    state->is_closing = !call->keep_alive || tc_conn_is_draining(pass->conn);
-    state->reply_kept = reply;
-    call->reply = NULL;
-    state->errand = NULL;
-    put_answer(pass, &reply->answer, call->minor, call->method != TC_HTTP_HEAD);
-    tc__http_flush(pass, NULL, 0);
-    tc_desk_call_release(call);
-    if (!tc__http_is_blocked(state)) {
-        tc_desk_reply_free(reply);
-        state->reply_kept = NULL;
-    }
-    return true;
-}
-
-/* ---- the pass ----------------------------------------------------------------------------- */
-
+/* `head_len` bytes at `buf` are the request's head. */
 static void answer_request(struct tc_http_pass *pass, const struct tc_http_request *request,
                            const char *buf, size_t head_len)
 {
     struct tc_http_state *state = pass->state;
-    struct aim aim;
+    struct choice choice;
 
-    choose(pass, request, buf, &aim);
-    if (aim.answer == NULL && aim.is_bad) {
-        tc__http_refuse(pass, 400);
+    choose(pass, request, buf, &choice);
+    if (choice.refused != 0) {
+        tc__http_refuse(pass, choice.refused);
         return;
     }
-    if (aim.is_call) {
-        begin_call(pass, request, buf, head_len, &aim);
+    if (choice.is_errand) {
+        tc__http_errand_begin(pass, request, buf, head_len, choice.path, &choice.fit);
+        return;
+    }
+    if (choice.answer == NULL) {
+        state->call = tc__http_call_new(pass, request, buf, head_len, &choice.found, choice.path);
+        pass->error = state->call == NULL ? -ENOMEM : 0;
         return;
     }
     /* RFC 9112 9.6: say that this is the last one. */
@@ -391,11 +268,8 @@ static void answer_request(struct tc_http_pass *pass, const struct tc_http_reque
         state->skip = TC_HTTP_SKIP_NOTHING;
         state->must_linger = true;
     }
-    if (aim.answer == NULL) {
-        put_allowed(pass, request, aim.match.allowed);
-    } else {
-        put_answer(pass, aim.answer, request->minor, request->method != TC_HTTP_HEAD);
-    }
+    tc__http_put_answer(pass, choice.answer, choice.allowed, request->minor,
+                        request->method != TC_HTTP_HEAD);
 }
 
 /* Skip what there is of a body. Returns the bytes used. */
@@ -436,10 +310,9 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
     size_t at = 0;
 
     state->needs_input = false;
-    while (at < len && pass->error == 0 && !state->is_closing && !tc__http_is_blocked(state) &&
-           !tc__http_is_called(state)) {
+    while (at < len && pass->error == 0 && !state->is_closing && !tc__http_is_busy(state)) {
         if (state->errand != NULL) {
-            at += collect(pass, buf + at, len - at);
+            at += tc__http_errand_collect(pass, buf + at, len - at);
             continue;
         }
         if (state->skip != TC_HTTP_SKIP_NOTHING) {
@@ -465,7 +338,7 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
         at += (size_t)n;
     }
     tc__http_flush(pass, NULL, 0);
-    if (at == len && !tc__http_is_blocked(state)) {
+    if (at == len && !tc__http_is_busy(state)) {
         state->needs_input = true;
     }
     return at;

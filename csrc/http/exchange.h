@@ -5,7 +5,8 @@
  * next park, and nothing in a pass parks. What the pass cannot finish stays in the state: the caller
  * keeps the input that was not consumed; output that was not taken is copied here. A body above
  * TC_HTTP_SMALL_BODY is not copied but sent from its route, which outlives the connection; while it is
- * being sent nothing else is answered.
+ * being sent nothing else is answered. A request whose route has a handler becomes a call (http/call.h)
+ * and ends the pass.
  *
  * WHO MAY CALL: the owner of the connection, on a worker; nothing parks.
  */
@@ -32,7 +33,10 @@ enum {
 
 enum tc_http_skip { TC_HTTP_SKIP_NOTHING, TC_HTTP_SKIP_LENGTH, TC_HTTP_SKIP_CHUNKED };
 
+struct tc_http_call;
+
 struct tc_http_state {
+    struct tc_http_call *call; /* a reference; the request that a handler serves, NULL: none */
     unsigned char *in; /* owned; input kept, NULL: none */
     uint32_t in_len;
     uint32_t in_size;
@@ -71,7 +75,7 @@ static inline bool tc__http_is_blocked(const struct tc_http_state *state)
     return state->out != NULL || state->body_left != 0;
 }
 
-/* True while the body of a call is coming in. */
+/* True while the body of an errand is coming in. */
 static inline bool tc__http_is_collecting(const struct tc_http_state *state)
 {
     /* relaxed: the owner's own, until it is PENDING */
@@ -85,8 +89,26 @@ static inline bool tc__http_is_called(const struct tc_http_state *state)
     return state->errand != NULL && !tc__http_is_collecting(state);
 }
 
-/* Send the answer to the call, if it has come. Returns whether it has. */
-bool tc__http_answer_call(struct tc_http_pass *pass);
+/* True while no further request may be looked at. */
+static inline bool tc__http_is_busy(const struct tc_http_state *state)
+{
+    return tc__http_is_blocked(state) || state->call != NULL || tc__http_is_called(state);
+}
+
+/* Keep input that was not consumed; there must be none yet. Returns 0 or -ENOMEM. */
+TC_NODISCARD int tc__http_keep_input(struct tc_http_state *state, const unsigned char *bytes,
+                                     size_t len);
+
+/* Forget the input that is kept. */
+void tc__http_drop_input(struct tc_http_state *state);
+
+/* Put bytes into the output. There must be room for them. */
+void tc__http_put(struct tc_http_pass *pass, const char *bytes, size_t len);
+
+/* Put an answer to a request of HTTP/1.`minor` into the output, with the methods that would be allowed
+ * if any are given. There must be room for it. */
+void tc__http_put_answer(struct tc_http_pass *pass, const struct tc_http_answer *answer,
+                         uint64_t allowed, int minor, bool has_body);
 
 /* Send what is in the scratch, and `body` behind it; keep what is not taken. */
 void tc__http_flush(struct tc_http_pass *pass, const char *body, size_t body_len);

@@ -192,10 +192,13 @@ bool tc_http_patterns_find(const struct tc_http_patterns *patterns, const char *
     return false;
 }
 
-bool tc_http_patterns_has(const struct tc_http_patterns *patterns, const char *path, size_t len)
+bool tc_http_patterns_has(const struct tc_http_patterns *patterns, const char *path, size_t len,
+                          enum tc_http_method method)
 {
     for (uint32_t i = 0; i < patterns->count; i++) {
-        if (patterns->items[i].hole_count == 0 && is_same(&patterns->items[i], path, len)) {
+        const struct tc_http_pattern *pattern = &patterns->items[i];
+        if (pattern->hole_count == 0 && (pattern->methods & UINT64_C(1) << method) != 0 &&
+            is_same(pattern, path, len)) {
             return true;
         }
     }

@@ -52,8 +52,9 @@ TC_NODISCARD int tc_http_patterns_add(struct tc_http_patterns *patterns, const c
 bool tc_http_patterns_find(const struct tc_http_patterns *patterns, const char *path, size_t len,
                            enum tc_http_method method, struct tc_http_fit *match);
 
-/* Whether a pattern without holes is this path. Parks: never */
-bool tc_http_patterns_has(const struct tc_http_patterns *patterns, const char *path, size_t len);
+/* Whether a pattern without holes is this path and has this method. Parks: never */
+bool tc_http_patterns_has(const struct tc_http_patterns *patterns, const char *path, size_t len,
+                          enum tc_http_method method);
 
 /* Free all. Parks: never */
 void tc_http_patterns_fini(struct tc_http_patterns *patterns);

@@ -1,8 +1,6 @@
 #include "http/response.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -116,68 +114,103 @@ bool tc_http_answer_may_have_type(const char *content_type)
 /* ---- the head ----------------------------------------------------------------------------- */
 
 struct head {
-    char text[TC_HTTP_ANSWER_HEAD_BYTES];
+    char *text;
     size_t len;
-    bool is_full;
+    size_t size;
 };
 
-TC_PRINTF(2, 3) static void add(struct head *head, const char *format, ...)
+static void add(struct head *head, const char *text, size_t len)
 {
-    va_list args;
-    size_t room = sizeof head->text - head->len;
-
-    va_start(args, format);
-    int n = vsnprintf(head->text + head->len, room, format, args);
-    va_end(args);
-    if (n < 0 || (size_t)n >= room) {
-        head->is_full = true;
+    if (len <= head->size - head->len) {
+        memcpy(head->text + head->len, text, len);
+        head->len += len;
     } else {
-        head->len += (size_t)n;
+        head->size = head->len; /* full: nothing more fits */
     }
 }
 
-static int write_head(struct head *head, const struct tc_http_response *response)
+static void add_field(struct head *head, const char *name, const char *value)
 {
-    add(head, "HTTP/1.1 %d %s\r\n", response->status, tc_http_reason(response->status));
+    add(head, name, strlen(name));
+    add(head, ": ", 2);
+    add(head, value, strlen(value));
+    add(head, "\r\n", 2);
+}
+
+static void add_number(struct head *head, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    add(head, digits + at, sizeof digits - at);
+}
+
+static int add_fields(struct head *head, const struct tc_http_response *response)
+{
     if (response->content_type != NULL) {
         if (!is_field_value(response->content_type)) {
             return -EINVAL;
         }
-        add(head, "Content-Type: %s\r\n", response->content_type);
+        add_field(head, "Content-Type", response->content_type);
     }
     for (size_t i = 0; i < response->field_count; i++) {
         const struct tc_http_answer_field *field = &response->fields[i];
         if (!is_field_name(field->name) || !is_field_value(field->value)) {
             return -EINVAL;
         }
-        add(head, "%s: %s\r\n", field->name, field->value);
+        add_field(head, field->name, field->value);
     }
-    if (response->status != 204 && response->status != 304) { /* RFC 9110 8.6 */
-        add(head, "Content-Length: %zu\r\n", response->body_len);
+    return 0;
+}
+
+ssize_t tc_http_head_write(const struct tc_http_response *response, int64_t length, char *out,
+                           size_t size)
+{
+    struct head head = {.text = out, .size = size};
+    const char *reason = tc_http_reason(response->status);
+
+    if (response->status < 200 || response->status > 599) {
+        return -EINVAL;
     }
-    return head->is_full ? -E2BIG : 0;
+    add(&head, "HTTP/1.1 ", 9);
+    add_number(&head, (uint64_t)response->status);
+    add(&head, " ", 1);
+    add(&head, reason, strlen(reason));
+    add(&head, "\r\n", 2);
+    int rc = add_fields(&head, response);
+    if (rc != 0) {
+        return rc;
+    }
+    if (length >= 0 && tc_http_status_has_body(response->status)) { /* RFC 9110 8.6 */
+        add(&head, "Content-Length: ", 16);
+        add_number(&head, (uint64_t)length);
+        add(&head, "\r\n", 2);
+    }
+    return head.size != size ? -E2BIG : (ssize_t)head.len;
 }
 
 int tc_http_answer_init(struct tc_http_answer *answer, const struct tc_http_response *response)
 {
-    struct head head = {.len = 0};
-    bool has_no_body = response->status == 204 || response->status == 304;
+    char head[TC_HTTP_ANSWER_HEAD_BYTES];
 
     memset(answer, 0, sizeof *answer);
-    if (response->status < 200 || response->status > 599 ||
-        (has_no_body && response->body_len != 0)) {
+    if (!tc_http_status_has_body(response->status) && response->body_len != 0) {
         return -EINVAL;
     }
-    int rc = write_head(&head, response);
-    if (rc != 0) {
-        return rc;
+    ssize_t len = tc_http_head_write(response, (int64_t)response->body_len, head, sizeof head);
+    if (len < 0) {
+        return (int)len;
     }
-    answer->head = tc_mem_alloc(head.len);
+    answer->head = tc_mem_alloc((size_t)len);
     if (answer->head == NULL) {
         return -ENOMEM;
     }
-    memcpy(answer->head, head.text, head.len);
-    answer->head_len = head.len;
+    memcpy(answer->head, head, (size_t)len);
+    answer->head_len = (size_t)len;
     answer->status = response->status;
     if (response->body_len != 0) {
         answer->body = tc_mem_alloc(response->body_len);

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/defs.h"
 
@@ -54,6 +55,20 @@ bool tc_http_answer_may_have_type(const char *content_type);
  * where the status allows none), -E2BIG (head), -ENOMEM; *answer is empty then. */
 TC_NODISCARD int tc_http_answer_init(struct tc_http_answer *answer,
                                      const struct tc_http_response *response);
+
+enum { TC_HTTP_NO_LENGTH = -1 };
+
+/* Write the status line and the fields, each with CRLF, but neither date nor empty line. `length` goes
+ * into Content-Length, unless it is TC_HTTP_NO_LENGTH or the status allows no body.
+ * Returns the bytes written, -EINVAL, or -E2BIG if they are more than `size`. */
+TC_NODISCARD ssize_t tc_http_head_write(const struct tc_http_response *response, int64_t length,
+                                        char *out, size_t size);
+
+/* False for 1xx, 204 and 304, whose messages end with their head. */
+static inline bool tc_http_status_has_body(int status)
+{
+    return status >= 200 && status != 204 && status != 304;
+}
 
 /* Free what it owns; harmless for one that is all zero. */
 void tc_http_answer_fini(struct tc_http_answer *answer);

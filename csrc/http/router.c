@@ -6,7 +6,7 @@
 #include "base/mem.h"
 
 /* FNV-1a, folded. The table is filled by the owner of the server, not by its clients: they can only
- * ask, and a slot holds few routes whatever they ask for. */
+ * ask, and what they ask for is found, or not, after few steps. */
 static uint64_t hash_of(const char *path, size_t len)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
@@ -17,92 +17,280 @@ static uint64_t hash_of(const char *path, size_t len)
     return hash ^ hash >> 32;
 }
 
-static struct tc_http_route *find(const struct tc_http_router *router, const char *path, size_t len,
-                                  uint64_t hash)
+static bool has_path(const struct tc_http_route *route, const char *path, size_t len)
 {
-    struct tc_http_route *route =
-        router->slot_count == 0 ? NULL : router->slots[hash & (router->slot_count - 1)];
-
-    while (route != NULL &&
-           (route->hash != hash || route->path_len != len || memcmp(route->path, path, len) != 0)) {
-        route = route->next;
-    }
-    return route;
+    return route->path_len == len && memcmp(route->path, path, len) == 0;
 }
 
-static int grow(struct tc_http_router *router)
-{
-    uint32_t count = router->slot_count == 0 ? 8 : router->slot_count * 2;
-    struct tc_http_route **slots = tc_mem_zalloc(count * sizeof(struct tc_http_route *));
+/* ---- patterns ----------------------------------------------------------------------------- */
 
-    if (slots == NULL) {
-        return -ENOMEM;
+/* The segment that begins behind the '/' at `at`. */
+static struct tc_http_text segment_at(const char *path, size_t len, size_t at)
+{
+    const char *begin = path + at + 1;
+    const char *end = memchr(begin, '/', len - at - 1);
+
+    return (struct tc_http_text){begin, end == NULL ? len - at - 1 : (size_t)(end - begin)};
+}
+
+static bool is_param(struct tc_http_text segment)
+{
+    return segment.len > 2 && segment.at[0] == '{' && segment.at[segment.len - 1] == '}';
+}
+
+static bool match_pattern(const struct tc_http_route *route, const char *path, size_t len,
+                          struct tc_http_found *found)
+{
+    size_t at = 0;
+    size_t in_route = 0;
+    uint32_t count = 0;
+
+    while (at < len && in_route < route->path_len) {
+        struct tc_http_text have = segment_at(path, len, at);
+        struct tc_http_text want = segment_at(route->path, route->path_len, in_route);
+        if (is_param(want)) {
+            if (have.len == 0) {
+                return false;
+            }
+            found->params[count++] =
+                (struct tc_http_span){.at = (uint32_t)(at + 1), .len = (uint32_t)have.len};
+        } else if (have.len != want.len || memcmp(have.at, want.at, have.len) != 0) {
+            return false;
+        }
+        at += 1 + have.len;
+        in_route += 1 + want.len;
     }
-    for (uint32_t i = 0; i < router->slot_count; i++) {
-        struct tc_http_route *next;
-        for (struct tc_http_route *route = router->slots[i]; route != NULL; route = next) {
-            struct tc_http_route **slot = &slots[route->hash & (count - 1)];
-            next = route->next;
-            route->next = *slot;
-            *slot = route;
+    found->param_count = count;
+    return at >= len && in_route >= route->path_len;
+}
+
+bool tc_http_route_param(const struct tc_http_route *route, size_t index, struct tc_http_text *name)
+{
+    for (size_t at = 0; route->match == TC_HTTP_MATCH_PATTERN && at < route->path_len;) {
+        struct tc_http_text segment = segment_at(route->path, route->path_len, at);
+        if (is_param(segment) && index-- == 0) {
+            *name = (struct tc_http_text){segment.at + 1, segment.len - 2};
+            return true;
+        }
+        at += 1 + segment.len;
+    }
+    return false;
+}
+
+/* ---- finding ------------------------------------------------------------------------------ */
+
+/* A prefix ends where a segment does. */
+static bool match_prefix(const struct tc_http_route *route, const char *path, size_t len)
+{
+    size_t own = route->path_len;
+
+    return len >= own && memcmp(path, route->path, own) == 0 &&
+           (len == own || path[own] == '/' || route->path[own - 1] == '/');
+}
+
+/* Note what else the path allows. True: this is the one. */
+static bool take(const struct tc_http_route *route, enum tc_http_method method,
+                 struct tc_http_found *found)
+{
+    found->allowed |= route->methods;
+    if ((route->methods & TC_HTTP_METHOD_BIT(method)) == 0) {
+        return false;
+    }
+    found->route = route;
+    return true;
+}
+
+void tc_http_router_find(const struct tc_http_router *router, enum tc_http_method method,
+                         const char *path, size_t len, struct tc_http_found *found)
+{
+    /* acquire [http-routes]: the table and the routes it leads to are complete. */
+    const struct tc_http_table *table = tc_load_acquire(&router->table);
+
+    found->route = NULL;
+    found->allowed = 0;
+    found->param_count = 0;
+    if (table == NULL) {
+        return;
+    }
+    uint64_t hash = hash_of(path, len);
+    uint32_t mask = table->slot_count - 1;
+    for (uint32_t i = hash & mask; table->routes[i] != NULL; i = (i + 1) & mask) {
+        const struct tc_http_route *route = table->routes[i];
+        if (route->hash == hash && has_path(route, path, len) && take(route, method, found)) {
+            return;
         }
     }
-    tc_mem_free(router->slots, router->slot_count * sizeof(struct tc_http_route *));
-    router->slots = slots;
-    router->slot_count = count;
+    struct tc_http_route *const *next = table->routes + table->slot_count;
+    for (uint32_t i = 0; i < table->pattern_count; i++, next++) {
+        if (match_pattern(*next, path, len, found) && take(*next, method, found)) {
+            return;
+        }
+    }
+    found->param_count = 0;
+    for (uint32_t i = 0; i < table->prefix_count; i++, next++) {
+        if (match_prefix(*next, path, len) && take(*next, method, found)) {
+            return;
+        }
+    }
+}
+
+/* ---- adding ------------------------------------------------------------------------------- */
+
+static int check_pattern(const struct tc_http_route *route)
+{
+    struct tc_http_text name;
+    size_t count = 0;
+
+    while (tc_http_route_param(route, count, &name)) {
+        count++;
+    }
+    return count <= TC_HTTP_PARAMS_MAX ? 0 : -EINVAL;
+}
+
+static void put_exact(struct tc_http_table *table, struct tc_http_route *route)
+{
+    uint32_t mask = table->slot_count - 1;
+    uint32_t i = route->hash & mask;
+
+    while (table->routes[i] != NULL) {
+        i = (i + 1) & mask;
+    }
+    table->routes[i] = route;
+}
+
+/* Enter a route into a table that has room for it and is not published. */
+static void put(struct tc_http_table *table, struct tc_http_route *route)
+{
+    struct tc_http_route **patterns = table->routes + table->slot_count;
+    struct tc_http_route **prefixes = patterns + table->pattern_count;
+    uint32_t at = 0;
+
+    table->count++;
+    if (route->match == TC_HTTP_MATCH_EXACT) {
+        put_exact(table, route);
+        return;
+    }
+    if (route->match == TC_HTTP_MATCH_PATTERN) {
+        memmove(prefixes + 1, prefixes, table->prefix_count * sizeof *prefixes);
+        *prefixes = route;
+        table->pattern_count++;
+        return;
+    }
+    while (at < table->prefix_count && prefixes[at]->path_len >= route->path_len) {
+        at++;
+    }
+    memmove(prefixes + at + 1, prefixes + at, (table->prefix_count - at) * sizeof *prefixes);
+    prefixes[at] = route;
+    table->prefix_count++;
+}
+
+static size_t length_of(const struct tc_http_table *table)
+{
+    return table == NULL ? 0
+                         : (size_t)table->slot_count + table->pattern_count + table->prefix_count;
+}
+
+static bool is_taken(const struct tc_http_table *table, const struct tc_http_route *route)
+{
+    for (size_t i = 0; i < length_of(table); i++) {
+        const struct tc_http_route *other = table->routes[i];
+        if (other != NULL && other->match == route->match &&
+            (other->methods & route->methods) != 0 &&
+            has_path(other, route->path, route->path_len)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A table with the routes of `old` and room for one more. */
+static struct tc_http_table *copy_table(const struct tc_http_table *old)
+{
+    uint32_t count = old == NULL ? 0 : old->count;
+    uint32_t slot_count = 8;
+
+    while (slot_count < 2 * (count + 1)) {
+        slot_count *= 2;
+    }
+    size_t size = sizeof *old + (slot_count + count + 1) * sizeof old->routes[0];
+    struct tc_http_table *table = tc_mem_zalloc(size);
+    if (table == NULL) {
+        return NULL;
+    }
+    table->size = size;
+    table->slot_count = slot_count;
+    for (size_t i = 0; i < length_of(old); i++) {
+        if (old->routes[i] != NULL) {
+            put(table, old->routes[i]);
+        }
+    }
+    return table;
+}
+
+int tc_http_router_add(struct tc_http_router *router, const struct tc_http_route *route,
+                       uint32_t max_routes, struct tc_http_table **old)
+{
+    struct tc_http_table *table = tc_load_relaxed(&router->table); /* relaxed: our own writes */
+    int rc = route->match == TC_HTTP_MATCH_PATTERN ? check_pattern(route) : 0;
+
+    if (rc == 0 && is_taken(table, route)) {
+        rc = -EEXIST;
+    }
+    if (rc == 0 && table != NULL && table->count >= max_routes) {
+        rc = -ENOSPC;
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct tc_http_route *copy = tc_mem_alloc(sizeof *copy);
+    struct tc_http_table *next = copy_table(table);
+    if (copy == NULL || next == NULL) {
+        tc_mem_free(copy, sizeof *copy);
+        tc_mem_free(next, next == NULL ? 0 : next->size);
+        return -ENOMEM;
+    }
+    *copy = *route;
+    copy->hash = hash_of(copy->path, copy->path_len);
+    if ((copy->methods & TC_HTTP_METHOD_BIT(TC_HTTP_GET)) != 0) {
+        copy->methods |= TC_HTTP_METHOD_BIT(TC_HTTP_HEAD);
+    }
+    put(next, copy);
+    tc_store_release(&router->table, next); /* release [http-routes]: publishes it complete */
+    *old = table;
     return 0;
 }
 
-int tc_http_router_add(struct tc_http_router *router, const char *path, size_t len,
-                       struct tc_http_answer *answer)
-{
-    uint64_t hash = hash_of(path, len);
+/* ---- the end ------------------------------------------------------------------------------ */
 
-    if (find(router, path, len, hash) != NULL) {
-        return -EEXIST;
-    }
-    if (router->route_count == router->slot_count && grow(router) != 0) {
-        return -ENOMEM;
-    }
-    struct tc_http_route *route = tc_mem_alloc(sizeof *route);
-    if (route == NULL) {
-        return -ENOMEM;
-    }
-    route->path = tc_mem_alloc(len);
-    if (route->path == NULL) {
-        tc_mem_free(route, sizeof *route);
-        return -ENOMEM;
-    }
-    memcpy(route->path, path, len);
-    route->path_len = len;
-    route->hash = hash;
-    route->answer = *answer;
-    struct tc_http_route **slot = &router->slots[hash & (router->slot_count - 1)];
-    route->next = *slot;
-    *slot = route;
-    router->route_count++;
-    return 0;
+void tc_http_table_free(struct tc_ebr_node *retired)
+{
+    struct tc_http_table *table = tc_container_of(retired, struct tc_http_table, retired);
+
+    tc_mem_free(table, table->size);
 }
 
-const struct tc_http_answer *tc_http_router_find(const struct tc_http_router *router,
-                                                 const char *path, size_t len)
+static void free_route(struct tc_http_route *route)
 {
-    struct tc_http_route *route = find(router, path, len, hash_of(path, len));
-
-    return route == NULL ? NULL : &route->answer;
+    if (route->handler != NULL && route->handler->ops->free != NULL) {
+        route->handler->ops->free(route->handler);
+    }
+    tc_http_answer_fini(&route->answer);
+    tc_mem_free(route->path, route->path_len);
+    tc_mem_free(route, sizeof *route);
 }
 
 void tc_http_router_fini(struct tc_http_router *router)
 {
-    for (uint32_t i = 0; i < router->slot_count; i++) {
-        struct tc_http_route *next;
-        for (struct tc_http_route *route = router->slots[i]; route != NULL; route = next) {
-            next = route->next;
-            tc_http_answer_fini(&route->answer);
-            tc_mem_free(route->path, route->path_len);
-            tc_mem_free(route, sizeof *route);
+    struct tc_http_table *table =
+        tc_load_relaxed(&router->table); /* relaxed: nobody else is left */
+
+    for (size_t i = 0; i < length_of(table); i++) {
+        if (table->routes[i] != NULL) {
+            free_route(table->routes[i]);
         }
     }
-    tc_mem_free(router->slots, router->slot_count * sizeof(struct tc_http_route *));
-    memset(router, 0, sizeof *router);
+    if (table != NULL) {
+        tc_mem_free(table, table->size);
+    }
+    tc_store_relaxed(&router->table, NULL); /* relaxed: see above */
 }

@@ -8,9 +8,14 @@
 #include "base/mem.h"
 #include "http/path.h"
 #include "http/server_internal.h"
+#include "sched/runtime_internal.h"
 
 #define HEADER_TIMEOUT_NS (10 * TC_NS_PER_SEC)
 #define KEEP_ALIVE_NS (30 * TC_NS_PER_SEC)
+#define BODY_TIMEOUT_NS (30 * TC_NS_PER_SEC)
+#define BODY_GRACE_NS (10 * TC_NS_PER_SEC)
+
+enum { BODY_RATE = 500, MAX_BODY = 1024 * 1024 };
 
 /* ---- making ------------------------------------------------------------------------------- */
 
@@ -21,8 +26,6 @@ static int make_own_answers(struct tc_http_server *server)
         TC_HTTP_OWN_STATUSES(OWN_STATUS)
 #undef OWN_STATUS
     };
-    static const struct tc_http_answer_field allow = {"Allow", "GET, HEAD, OPTIONS"};
-
     for (size_t i = 0; i < TC_ARRAY_LEN(statuses); i++) {
         char text[64];
         bool is_empty = statuses[i] == 204;
@@ -30,8 +33,6 @@ static int make_own_answers(struct tc_http_server *server)
         struct tc_http_response response = {
             .status = statuses[i],
             .content_type = is_empty ? NULL : "text/plain",
-            .fields = &allow,
-            .field_count = is_empty || statuses[i] == 405 ? 1 : 0,
             .body = text,
             .body_len = is_empty ? 0 : (size_t)len,
         };
@@ -43,6 +44,17 @@ static int make_own_answers(struct tc_http_server *server)
     return 0;
 }
 
+static void set_patience(struct tc_http_server *server, const struct tc_http_options *options)
+{
+    server->header_timeout_ns =
+        options->header_timeout_ns == 0 ? HEADER_TIMEOUT_NS : options->header_timeout_ns;
+    server->body_timeout_ns =
+        options->body_timeout_ns == 0 ? BODY_TIMEOUT_NS : options->body_timeout_ns;
+    server->body_grace_ns = options->body_grace_ns == 0 ? BODY_GRACE_NS : options->body_grace_ns;
+    server->body_rate = options->body_rate == 0 ? BODY_RATE : options->body_rate;
+    server->max_body = options->max_body == 0 ? MAX_BODY : options->max_body;
+}
+
 int tc_http_server_new(const struct tc_http_options *options, struct tc_http_server **out)
 {
     struct tc_http_limits limits = options->limits;
@@ -52,7 +64,8 @@ int tc_http_server_new(const struct tc_http_options *options, struct tc_http_ser
     limits.fields = limits.fields == 0 ? TC_HTTP_FIELDS_MAX : limits.fields;
     if (limits.line_bytes > TC_HTTP_SERVER_HEAD_BYTES_MAX ||
         limits.head_bytes > TC_HTTP_SERVER_HEAD_BYTES_MAX || limits.fields > TC_HTTP_FIELDS_MAX ||
-        options->header_timeout_ns < 0) {
+        options->header_timeout_ns < 0 || options->body_timeout_ns < 0 ||
+        options->body_grace_ns < 0 || options->max_body < 0) {
         return -EINVAL;
     }
     struct tc_http_server *server = tc_mem_zalloc(sizeof *server);
@@ -65,8 +78,8 @@ int tc_http_server_new(const struct tc_http_options *options, struct tc_http_ser
         server->net_options.idle_timeout_ns = KEEP_ALIVE_NS;
     }
     server->limits = limits;
-    server->header_timeout_ns =
-        options->header_timeout_ns == 0 ? HEADER_TIMEOUT_NS : options->header_timeout_ns;
+    tc_lock_init(&server->lock, TC_RANK_CALL);
+    set_patience(server, options);
     server->desk = options->desk;
     if (server->desk != NULL) {
         tc_http_desk_acquire(server->desk);
@@ -80,32 +93,85 @@ int tc_http_server_new(const struct tc_http_options *options, struct tc_http_ser
     return 0;
 }
 
-int tc_http_server_respond(struct tc_http_server *server, const char *path,
-                           const struct tc_http_response *response)
-{
-    struct tc_http_answer answer;
-    size_t len = strlen(path);
+/* ---- routes ------------------------------------------------------------------------------- */
 
-    if (server->net != NULL) {
-        return -EBUSY;
+/* Readers may still hold the table that was replaced, once there are readers. */
+static void retire_table(struct tc_http_server *server, struct tc_http_table *table)
+{
+    if (table == NULL) {
+        return;
     }
-    if (server->router.route_count == TC_HTTP_ROUTES_MAX) {
-        return -ENOSPC;
+    if (server->runtime == NULL) {
+        tc_http_table_free(&table->retired);
+    } else {
+        tc_ebr_retire_orphan(&server->runtime->ebr, &table->retired, tc_http_table_free);
     }
+}
+
+/* Add a route to `path`, which is decoded first. What `route` owns besides is taken on 0 only. */
+static int add_route(struct tc_http_server *server, const char *path, struct tc_http_route *route)
+{
+    struct tc_http_table *old = NULL;
+    size_t len = strlen(path);
     char *decoded = tc_mem_alloc(len + 1);
+
     if (decoded == NULL) {
         return -ENOMEM;
     }
     ssize_t n = len == 0 ? -EINVAL : tc_http_path_decode(path, len, decoded, len);
-    int rc = n < 0 ? (int)n : tc_http_answer_init(&answer, response);
+    int rc = n < 0 ? (int)n : 0;
     if (rc == 0) {
-        rc = tc_http_router_add(&server->router, decoded, (size_t)n, &answer);
+        route->path_len = (size_t)n;
+        route->path = tc_mem_alloc(route->path_len);
+        rc = route->path == NULL ? -ENOMEM : 0;
+    }
+    if (rc == 0) {
+        memcpy(route->path, decoded, route->path_len);
+        tc_lock_acquire(&server->lock);
+        rc = tc_http_router_add(&server->router, route, TC_HTTP_ROUTES_MAX, &old);
+        tc_lock_release(&server->lock);
         if (rc != 0) {
-            tc_http_answer_fini(&answer);
+            tc_mem_free(route->path, route->path_len);
         }
+        retire_table(server, old);
     }
     tc_mem_free(decoded, len + 1);
     return rc;
+}
+
+int tc_http_server_respond(struct tc_http_server *server, const char *path,
+                           const struct tc_http_response *response)
+{
+    struct tc_http_route route = {
+        .methods = TC_HTTP_METHOD_BIT(TC_HTTP_GET),
+        .match = TC_HTTP_MATCH_EXACT,
+    };
+    int rc = tc_http_answer_init(&route.answer, response);
+
+    if (rc == 0) {
+        rc = add_route(server, path, &route);
+        if (rc != 0) {
+            tc_http_answer_fini(&route.answer);
+        }
+    }
+    return rc;
+}
+
+int tc_http_server_route(struct tc_http_server *server, const struct tc_http_route_options *options,
+                         struct tc_http_handler *handler)
+{
+    struct tc_http_route route = {
+        .methods = options->methods,
+        .max_body = options->max_body == 0 ? server->max_body : options->max_body,
+        .match = options->match,
+        .handler = handler,
+    };
+
+    if (options->methods == 0 || options->methods >> TC_HTTP_METHOD_COUNT != 0 ||
+        options->match > TC_HTTP_MATCH_PATTERN || options->max_body < 0) {
+        return -EINVAL;
+    }
+    return add_route(server, options->path, &route);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
@@ -126,6 +192,7 @@ int tc_http_server_start(struct tc_http_server *server, struct tc_runtime *runti
     for (uint32_t i = 0; i < count; i++) {
         server->parts[i].date_seconds = INT64_MIN;
     }
+    server->runtime = runtime;
     int rc = server->desk == NULL ? 0 : tc__http_desk_open(server->desk, runtime);
     if (rc == 0) {
         rc = tc_server_start(runtime, &server->protocol, &server->net_options, &server->net);
@@ -135,6 +202,7 @@ int tc_http_server_start(struct tc_http_server *server, struct tc_runtime *runti
         server->parts = NULL;
         server->part_count = 0;
         server->net = NULL;
+        server->runtime = NULL;
     }
     return rc;
 }

@@ -1,15 +1,16 @@
-/* http/server.h — an HTTP/1.1 server: what it answers is fixed before it starts.
+/* http/server.h — an HTTP/1.1 server: requests in, by route, answers out.
  *
  * The connections, their limits and the drain are net/server.h's. Here a connection reads requests
- * (http/parser.h), finds the answer by path, and sends it. All requests that have arrived together
- * are answered by one send. What can be answered at once costs no fiber; a fiber waits for the rest
- * of a request that came in part, for a peer that does not take its answers, and before a connection
- * is closed on input that nobody has read.
+ * (http/parser.h), finds the route by path and method (http/router.h), and sends what the route says:
+ * an answer that is always the same, or what a handler makes of the request (http/handler.h). Fixed
+ * answers to requests that have arrived together are sent by one call and cost no fiber; a fiber runs
+ * handlers, waits for the rest of a request that came in part, for a peer that does not take its
+ * answers, and before a connection is closed on input that nobody has read.
  *
- *   method            path known                 path not known
- *   GET, HEAD         the answer                 404
- *   OPTIONS           204 with Allow             404; `*`: 204 with Allow
- *   any other         405 with Allow             404
+ *   method            a route has it      the path's routes do not     no route has the path
+ *   HEAD              as GET, no body     405 with Allow               404
+ *   OPTIONS           the route           204 with Allow               404; `*`: 204 with Allow
+ *   any other         the route           405 with Allow               404
  *
  * A path that has no answer may be one of the desk's patterns (http/desk.h): then the request goes there,
  * with its body, and the answer comes from there.
@@ -20,20 +21,25 @@
  *
  *   deadline              from                                  then
  *   header_timeout_ns     the first byte of a request, absolute 408, close
+ *   body_timeout_ns       the last byte of a body, while a      408, or as the handler says; close
+ *                         handler waits for it
+ *   body_rate             body_grace_ns of such waiting; less   the same
+ *                         in all of it
  *   TC_HTTP_SKIP_NS       the start of a skipped body, absolute close
- *   desk->body_timeout_ns the last byte of a collected body     408, close; also below TC_HTTP_BODY_RATE
- *                                                               after TC_HTTP_BODY_GRACE_NS
+ *   desk->body_timeout_ns the last byte of a body for the desk  408, close; also below body_rate after
+ *                                                               body_grace_ns
  *   idle_timeout_ns       the last byte in or out, at rest      close
  *   send_timeout_ns       the last byte the peer took           close
  *
  *                start   add a route   net's calls   statistics   free     -  safe together
  *   start          X          X             X             X         X      X  caller must exclude
- *   add a route    X          X             X             -         X
+ *   add a route    X          -             -             -         X
  *   free           X          X             X             X         X
  */
 #ifndef TC_HTTP_SERVER_H
 #define TC_HTTP_SERVER_H
 
+#include "http/handler.h"
 #include "http/parser.h"
 #include "http/response.h"
 #include "net/server.h"
@@ -42,10 +48,8 @@ enum {
     TC_HTTP_SKIP_BYTES = 64 * 1024, /* of a body that nobody wants */
     TC_HTTP_ROUTES_MAX = 4096,
     TC_HTTP_SERVER_HEAD_BYTES_MAX = 64 * 1024,
-    TC_HTTP_BODY_RATE = 500, /* bytes a second, after the grace */
 };
 #define TC_HTTP_SKIP_NS (5 * TC_NS_PER_SEC)
-#define TC_HTTP_BODY_GRACE_NS (10 * TC_NS_PER_SEC)
 
 struct tc_http_desk;
 struct tc_http_server;
@@ -53,6 +57,10 @@ struct tc_http_server;
 struct tc_http_options {
     struct tc_server_options net; /* idle_timeout_ns 0: 30 s, the time a connection is kept alive */
     int64_t header_timeout_ns; /* 0: 10 s; TC_NEVER: none */
+    int64_t body_timeout_ns; /* 0: 30 s; TC_NEVER: none */
+    int64_t body_grace_ns; /* 0: 10 s; TC_NEVER: any rate will do */
+    uint64_t body_rate; /* bytes a second, over the whole body; 0: 500 */
+    int64_t max_body; /* bytes, unless a route says otherwise; 0: 1 MiB; TC_NEVER: no limit */
     struct tc_http_limits limits; /* each 0: its default */
     struct tc_http_desk *desk; /* NULL: none; see http/desk.h. The server takes a reference. */
 };
@@ -73,11 +81,19 @@ TC_NODISCARD int tc_http_server_new(const struct tc_http_options *options,
 
 /* Answer GET and HEAD of `path` always in the same way. It is decoded and normalised like the path of
  * a request, so that "/a b", "/a%20b" and "/x/../a%20b" are one route.
- * Parks: never   Threads: any, before start   Owns: copies
- * Returns 0, -EBUSY (it has been started), -EEXIST, -EINVAL (a path that no request can have, or see
+ * Parks: never   Threads: any   Owns: copies
+ * Returns 0, -EEXIST, -EINVAL (a path that no request can have, or see
  * tc_http_answer_init), -ENOSPC (too many routes), -E2BIG, -ENOMEM. */
 TC_NODISCARD int tc_http_server_respond(struct tc_http_server *server, const char *path,
                                         const struct tc_http_response *response);
+
+/* Let a handler serve the requests of a route. Routes may be added while the server runs, and stay.
+ * Parks: never   Threads: any   Owns: copies of the options; the handler, which is for one route, is
+ * the server's on 0 only, and freed with it
+ * Returns 0, -EEXIST, -EINVAL (path, methods, limit), -ENOSPC, -ENOMEM. */
+TC_NODISCARD int tc_http_server_route(struct tc_http_server *server,
+                                      const struct tc_http_route_options *options,
+                                      struct tc_http_handler *handler);
 
 /* Bind, listen, serve. Once only.
  * Parks: never   Threads: any   Returns what tc_server_start returns, or -EBUSY. */

@@ -1,18 +1,20 @@
-/* http/server_internal.h — struct tc_http_server, for server.c, exchange.c and
- * connection.c alone.
+/* http/server_internal.h — struct tc_http_server, for server.c, exchange.c, connection.c and
+ * the files of a call.
  *
- * WHO MAY CALL: what is here is constant once the server has started, but for the parts: each belongs
- * to one worker.
+ * WHO MAY CALL: what is here is constant once the server has started, but for the parts, each of which
+ * belongs to one worker, and the routes (http/router.h).
  */
 #ifndef TC_HTTP_SERVER_INTERNAL_H
 #define TC_HTTP_SERVER_INTERNAL_H
 
 #include "arch/cpu.h"
 #include "base/atomic.h"
+#include "base/lock.h"
 #include "http/date.h"
 #include "http/desk.h"
 #include "http/router.h"
 #include "http/server.h"
+#include "sched/worker.h"
 
 enum { TC_HTTP_DATE_LINE_BYTES = 8 + TC_HTTP_DATE_BYTES }; /* "Date: ...\r\n" */
 
@@ -27,7 +29,7 @@ struct tc_http_part {
 
 /* Statuses that the server answers with by itself. */
 #define TC_HTTP_OWN_STATUSES(X) \
-    X(204) X(400) X(404) X(405) X(408) X(413) X(414) X(417) X(431) X(501) X(503) X(505)
+    X(204) X(400) X(404) X(405) X(408) X(413) X(414) X(417) X(431) X(500) X(501) X(503) X(505)
 
 enum {
 #define TC_HTTP_OWN_INDEX(status) TC_HTTP_OWN_##status,
@@ -41,6 +43,12 @@ struct tc_http_server {
     struct tc_server_options net_options;
     struct tc_http_limits limits;
     int64_t header_timeout_ns;
+    int64_t body_timeout_ns; /* TC_NEVER: none */
+    int64_t body_grace_ns;
+    uint64_t body_rate; /* bytes a second */
+    int64_t max_body; /* TC_NEVER: no limit */
+    struct tc_runtime *runtime; /* NULL before start */
+    struct tc_lock lock; /* TC_RANK_CALL; held to add a route */
     struct tc_http_router router;
     struct tc_http_desk *desk; /* one reference, or NULL */
     struct tc_http_answer own[TC_HTTP_OWN_COUNT];
@@ -55,6 +63,18 @@ static inline struct tc_http_server *tc__http_server_of(struct tc_conn *conn)
 
     return tc_container_of(protocol, struct tc_http_server, protocol);
 }
+
+static inline struct tc_http_part *tc__http_part_of(struct tc_http_server *server,
+                                                    const struct tc_worker *worker)
+{
+    return &server->parts[worker->index];
+}
+
+/* exchange.c: "Date: ...\r\n", made once a second (RFC 9110 6.6.1). Threads: the part's worker */
+const char *tc__http_date_line(struct tc_http_part *part);
+
+/* exchange.c: the server's own answer of this status, which must be one of them, else 400. */
+const struct tc_http_answer *tc__http_own_answer(const struct tc_http_server *server, int status);
 
 /* connection.c: what a connection does; each server has a copy of its own. */
 extern const struct tc_protocol tc__http_protocol;

@@ -184,16 +184,22 @@ int tc_stream_wait_input(struct tc_stream *stream, int64_t deadline_ns)
     return 0;
 }
 
-bool tc_stream_has_input(struct tc_stream *stream)
+ssize_t tc_stream_peek(struct tc_stream *stream)
 {
     char byte;
 
     if (tc_stream_buffered(stream) != 0) {
-        return true;
+        return 1;
     }
+    ssize_t n = tc_sys_recv(descriptor(stream), &byte, 1, MSG_PEEK);
+    stream->try_read = n != -EAGAIN;
+    return n;
+}
+
+bool tc_stream_has_input(struct tc_stream *stream)
+{
     /* Also if `try_read` is set: after a full-length read it only means that nobody has looked. */
-    stream->try_read = tc_sys_recv(descriptor(stream), &byte, 1, MSG_PEEK) != -EAGAIN;
-    return stream->try_read;
+    return tc_stream_peek(stream) != -EAGAIN;
 }
 
 ssize_t tc_stream_recv(struct tc_stream *stream, void *buf, size_t len, int64_t deadline_ns)
@@ -272,24 +278,37 @@ static ssize_t copy_step(struct tc_stream *stream, int file_fd, off_t offset, si
     return n > 0 ? stream->ops->send(stream, scratch, (size_t)n, want) : n;
 }
 
+ssize_t tc_stream_send_file_some(struct tc_stream *stream, int file_fd, off_t offset, size_t len,
+                                 int64_t deadline_ns)
+{
+    for (;;) {
+        enum tc_direction want = TC_WRITE;
+        ssize_t n = stream->ops->send_file != NULL
+                        ? stream->ops->send_file(stream, file_fd, offset, len, &want)
+                        : copy_step(stream, file_fd, offset, len, &want);
+        if (n != -EAGAIN) {
+            return n;
+        }
+        int rc = wait_for(stream, want, deadline_ns);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+}
+
 ssize_t tc_stream_send_file(struct tc_stream *stream, int file_fd, off_t offset, size_t len,
                             int64_t deadline_ns)
 {
     size_t done = 0;
 
     while (done != len) {
-        enum tc_direction want = TC_WRITE;
-        off_t at = offset + (off_t)done;
-        ssize_t n = stream->ops->send_file != NULL
-                        ? stream->ops->send_file(stream, file_fd, at, len - done, &want)
-                        : copy_step(stream, file_fd, at, len - done, &want);
-        if (n == -EAGAIN) {
-            n = wait_for(stream, want, deadline_ns);
-        } else if (n == 0) {
-            break;
-        }
+        ssize_t n = tc_stream_send_file_some(stream, file_fd, offset + (off_t)done, len - done,
+                                             deadline_ns);
         if (n < 0) {
             return n;
+        }
+        if (n == 0) {
+            break;
         }
         done += (size_t)n;
     }

@@ -117,6 +117,11 @@ static inline size_t tc_stream_buffered(const struct tc_stream *stream)
     return stream->ops->buffered(stream);
 }
 
+/* Look at the first byte that a receive would return, and leave it there: one system call, whatever
+ * `try_read` says, which is set for what was found. Returns 1, 0 at the end, -EAGAIN: nothing yet, or
+ * -errno. The stream's owner only. */
+ssize_t tc_stream_peek(struct tc_stream *stream);
+
 /* True if a receive would return something now: bytes, the end, or an error. One system call unless
  * bytes are buffered. The stream's owner only. */
 bool tc_stream_has_input(struct tc_stream *stream);
@@ -141,6 +146,12 @@ TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_sendv(struct tc_stream *stream, const
 /* Send all of it. Returns 0, or -errno after an unknown part of it. */
 TC_MAY_PARK TC_NODISCARD int tc_stream_send_all(struct tc_stream *stream, const void *buf,
                                                 size_t len, int64_t deadline_ns);
+
+/* Send at least one byte of a regular file, and at most `len`, from `offset`. Reading the file blocks
+ * the worker as long as it is not cached. Returns the count, 0 where the file ends, or -errno. */
+TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_send_file_some(struct tc_stream *stream, int file_fd,
+                                                          off_t offset, size_t len,
+                                                          int64_t deadline_ns);
 
 /* Send `len` bytes of a regular file from `offset`. Reading the file blocks the worker as long
  * as the file is not cached. Returns the count, less than `len` only where the file ends; or

@@ -133,7 +133,8 @@ static int add_handler(struct tc_py_http_server *self, PyObject *b_path, uint64_
 {
     Py_ssize_t len = 0;
     const char *path = PyUnicode_AsUTF8AndSize(b_path, &len);
-    int error = path == NULL ? 0 : has_answer(self, b_path);
+    bool is_get = (methods & (UINT64_C(1) << TC_HTTP_GET | UINT64_C(1) << TC_HTTP_HEAD)) != 0;
+    int error = path == NULL || !is_get ? 0 : has_answer(self, b_path);
     PyObject *route;
 
     if (path == NULL || error < 0) {

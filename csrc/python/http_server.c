@@ -151,7 +151,7 @@ int tc_py_http_check_idle(struct tc_py_http_server *self)
     return 0;
 }
 
-/* Whether there is a handler for exactly this path. Returns 1, 0, or -1 with MemoryError set. */
+/* Whether there is a handler for GET of exactly this path. Returns 1, 0, or -1 with MemoryError set. */
 static int is_handled(struct tc_py_http_server *self, PyObject *b_path)
 {
     struct tc_http_patterns patterns = {NULL, 0, 0};
@@ -160,7 +160,7 @@ static int is_handled(struct tc_py_http_server *self, PyObject *b_path)
     int result = tc_py_http_fill(self, &patterns);
 
     if (result == 0) {
-        result = tc_http_patterns_has(&patterns, path, (size_t)len) ? 1 : 0;
+        result = tc_http_patterns_has(&patterns, path, (size_t)len, TC_HTTP_GET) ? 1 : 0;
     }
     tc_http_patterns_fini(&patterns);
     return result;
@@ -196,7 +196,8 @@ PyDoc_STRVAR(
     "body is bytes-like, a str (sent as UTF-8, text/plain), a dict or list (sent as JSON) or\n"
     "None; it is copied. content_type replaces the type that goes with it, None leaves the\n"
     "field out. headers, a mapping or pairs, are further fields. '/a b', '/a%20b' and\n"
-    "'/x/../a%20b' are the same path. Other methods are answered with 405, or 204 for OPTIONS.\n"
+    "'/x/../a%20b' are the same path. Methods that nothing else serves there are answered with\n"
+    "405, or 204 for OPTIONS.\n"
     "Blocks: never. Thread-safety: any thread.\n"
     "Raises: RuntimeError while the server runs; TypeError and ValueError, naming the parameter.");
 

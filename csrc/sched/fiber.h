@@ -68,6 +68,7 @@ struct tc_worker;
     X(SEMAPHORE, "semaphore") \
     X(EVENT, "event") \
     X(WAITGROUP, "wait group") \
+    X(HANDLER, "handler elsewhere") \
     X(TEST, "test")
 
 enum tc_wait_reason {

@@ -229,11 +229,21 @@ def test_other_methods_of_a_path_are_405_and_say_what_works(server: HTTPServer) 
         (200, b"put"),
     ]
     status, _, response = ask(server, "/x/1", "DELETE")
-    assert (status, response.getheader("Allow")) == (405, "OPTIONS, GET, HEAD, PUT")
+    assert (status, response.getheader("Allow")) == (405, "GET, HEAD, PUT, OPTIONS")
     status, _, response = ask(server, "/x/1", "OPTIONS")
-    assert (status, response.getheader("Allow")) == (204, "OPTIONS, GET, HEAD, PUT")
+    assert (status, response.getheader("Allow")) == (204, "GET, HEAD, PUT, OPTIONS")
     assert ask(server, "/x/")[0] == 404
     assert ask(server, "/x/1/2")[0] == 404
+
+
+def test_a_fixed_answer_and_a_handler_share_a_path(server: HTTPServer) -> None:
+    server.respond("/both", "fixed")
+    server.route("/both", methods=["POST"])(lambda request: "handled")
+    server.start()
+    assert ask(server, "/both")[1] == b"fixed"
+    assert ask(server, "/both", "POST", b"x")[1] == b"handled"
+    status, _, response = ask(server, "/both", "DELETE")
+    assert (status, response.getheader("Allow")) == (405, "GET, HEAD, POST, OPTIONS")
 
 
 def test_the_first_that_fits_answers_and_a_literal_before_it(server: HTTPServer) -> None:

@@ -4,7 +4,6 @@
 
 #include "../net/support.h"
 
-#include "http/router.h"
 #include "http/server.h"
 
 enum { ANSWERS_BYTES = 256 * 1024, LARGE_BYTES = 4 * 1024 * 1024 };
@@ -537,29 +536,5 @@ TC_TEST(test_server_routes_that_cannot_be_are_refused)
     tc_http_server_free(server);
     options.limits.head_bytes = TC_HTTP_SERVER_HEAD_BYTES_MAX + 1;
     TC_CHECK_EQ(tc_http_server_new(&options, &server), -EINVAL);
-    TC_CHECK_EQ(tc_mem_bytes_in_use(), 0);
-}
-
-TC_TEST(test_router_many_routes_are_all_found_and_no_other)
-{
-    struct tc_http_router router = {.slots = NULL};
-    struct tc_http_response response = {.status = 200};
-    char path[32];
-
-    for (int i = 0; i < 1000; i++) {
-        struct tc_http_answer answer;
-        int len = snprintf(path, sizeof path, "/item/%d", i);
-        response.status = 200 + i % 100;
-        TC_CHECK_EQ(tc_http_answer_init(&answer, &response), 0);
-        TC_CHECK_EQ(tc_http_router_add(&router, path, (size_t)len, &answer), 0);
-    }
-    for (int i = 0; i < 1100; i++) {
-        int len = snprintf(path, sizeof path, "/item/%d", i);
-        const struct tc_http_answer *found = tc_http_router_find(&router, path, (size_t)len);
-        TC_CHECK_EQ(found != NULL, i < 1000);
-        TC_CHECK(found == NULL || found->status == 200 + i % 100);
-    }
-    tc_http_router_fini(&router);
-    TC_CHECK(tc_http_router_find(&router, "/", 1) == NULL);
     TC_CHECK_EQ(tc_mem_bytes_in_use(), 0);
 }

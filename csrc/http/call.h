@@ -1,0 +1,115 @@
+/* http/call.h — struct tc_http_call, for call.c, body.c, reply.c, exchange.c and connection.c alone.
+ *
+ * A call is one allocation: the struct, the field lines, the values of the pattern's names, the head
+ * as it came, the decoded path. The connection holds one reference while it serves the call, each
+ * detach another one.
+ *
+ * INVARIANTS
+ *  CL1  What is behind "the request" does not change after tc__http_call_new.
+ *  CL2  `conn`, `state`, `server` and `route` are used by the connection's fiber only, which holds the
+ *       server; a holder elsewhere may outlive all four.
+ *  CL3  `phase`, `waiter`, `seq`, `resume` and `resume_arg` are read and written under `lock`.
+ */
+#ifndef TC_HTTP_CALL_H
+#define TC_HTTP_CALL_H
+
+#include "base/lock.h"
+#include "http/exchange.h"
+#include "http/handler.h"
+
+enum tc_http_phase {
+    TC_HTTP_RUNNING,
+    TC_HTTP_DETACHED,
+    TC_HTTP_RESUMED, /* DETACHED, and the fiber has not taken notice yet */
+    TC_HTTP_GONE,
+};
+
+/* How the body of the answer is delimited. */
+enum tc_http_reply_state {
+    TC_HTTP_REPLY_NONE, /* no answer has begun */
+    TC_HTTP_REPLY_LENGTH, /* reply_left bytes are to come */
+    TC_HTTP_REPLY_CHUNKED,
+    TC_HTTP_REPLY_CLOSE, /* by the end of the connection */
+    TC_HTTP_REPLY_ENDED,
+};
+
+struct tc_http_call {
+    _Atomic uint32_t refs;
+    size_t size; /* bytes of it all */
+    struct tc_conn *conn; /* CL2, these four */
+    struct tc_http_state *state;
+    struct tc_http_server *server;
+    const struct tc_http_route *route;
+    void *data; /* the handler's */
+
+    /* The request: CL1. */
+    uint8_t method;
+    uint8_t minor;
+    bool is_chunked;
+    bool keep_alive;
+    int64_t content_length;
+    uint64_t repeated;
+    struct tc_http_text path;
+    struct tc_http_text rest;
+    struct tc_http_text query;
+    struct tc_http_text target;
+    struct tc_http_text host;
+    const char *head; /* what the field lines' offsets count from */
+    struct tc_http_field_line *fields;
+    uint32_t field_count;
+    uint32_t param_count;
+    struct tc_http_text *params; /* values */
+    struct tc_http_text *param_names;
+
+    /* The body: the fiber's. */
+    struct tc_chunked chunked;
+    uint64_t body_left; /* of Content-Length */
+    uint64_t body_count; /* data read */
+    uint64_t body_raw; /* bytes that came, with the framing */
+    int64_t waited_ns; /* for the client, in all reads */
+    uint32_t in_at; /* of state->in: consumed by the body */
+    int32_t body_error; /* -errno, final; 0: none */
+    bool body_is_done;
+    bool must_continue; /* the client waits for 100 Continue */
+
+    /* The answer: the fiber's. */
+    uint8_t reply; /* enum tc_http_reply_state */
+    bool has_no_body; /* HEAD, 204, 304: its bytes are counted, not sent */
+    int32_t send_error; /* -errno, final; 0: none */
+    uint64_t reply_left;
+    char *pending; /* owned: the head, not sent yet; NULL: none */
+    size_t pending_len;
+
+    /* Detached: CL3. */
+    struct tc_lock lock;
+    uint8_t phase; /* enum tc_http_phase */
+    struct tc_waiter *waiter; /* of the fiber that waits, NULL: it does not yet */
+    uint64_t seq;
+    void (*resume)(struct tc_http_call *call, void *arg);
+    void *resume_arg;
+
+    _Alignas(16) unsigned char tail[];
+};
+
+/* Make the call of a request whose head is `buf` up to `head_len`. Parks: never
+ * Returns NULL if there is no memory. */
+struct tc_http_call *tc__http_call_new(struct tc_http_pass *pass,
+                                       const struct tc_http_request *request, const char *buf,
+                                       size_t head_len, const struct tc_http_found *found,
+                                       struct tc_http_text path);
+
+/* Serve the connection's call until it is answered, and free it. Returns 0 or -errno: the connection
+ * is lost. */
+TC_MAY_PARK TC_NODISCARD int tc__http_call_run(struct tc_conn *conn);
+
+/* ---- body.c -------------------------------------------------------------------------------- */
+
+/* Leave what was not read of the body to the connection. Returns 0 or -errno. */
+void tc__http_body_abandon(struct tc_http_call *call);
+
+/* ---- reply.c ------------------------------------------------------------------------------- */
+
+/* Send all of it. Returns 0 or -errno, which stays. */
+TC_MAY_PARK TC_NODISCARD int tc__http_send(struct tc_http_call *call, struct iovec *iov, int count);
+
+#endif

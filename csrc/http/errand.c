@@ -1,0 +1,138 @@
+#include "http/errand.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "sched/worker.h"
+
+/* The body must come within this time, and at a rate that is no attack; see http/server.h. */
+static void move_body_deadline(struct tc_http_pass *pass)
+{
+    struct tc_http_state *state = pass->state;
+    const struct tc_http_server *server = pass->server;
+    const struct tc_desk_call *call = state->errand;
+    int64_t patience = call->desk->body_timeout_ns;
+
+    state->deadline_ns = tc_deadline_after_ns(patience);
+    if (patience == TC_NEVER || server->body_grace_ns == TC_NEVER) {
+        return;
+    }
+    int64_t at_rate = (int64_t)(call->body_len / server->body_rate) * TC_NS_PER_SEC;
+    int64_t slowest = tc_deadline_add_ns(call->body_begun_ns, server->body_grace_ns + at_rate);
+    state->deadline_ns = slowest < state->deadline_ns ? slowest : state->deadline_ns;
+}
+
+static void submit(struct tc_http_pass *pass)
+{
+    pass->state->deadline_ns = 0;
+    tc__http_desk_submit(pass->state->errand, pass->conn, tc_worker_current());
+}
+
+void tc__http_errand_begin(struct tc_http_pass *pass, const struct tc_http_request *request,
+                           const char *buf, size_t head_len, struct tc_http_text path,
+                           const struct tc_http_fit *fit)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct tc_http_state *state = pass->state;
+    struct tc_http_desk *desk = pass->server->desk;
+    bool is_chunked = request->framing == TC_HTTP_BODY_CHUNKED;
+
+    if (tc_load_relaxed(&desk->is_closed) != 0) { /* relaxed: late is as good */
+        tc__http_refuse(pass, 503);
+        return;
+    }
+    if (!is_chunked && request->content_length > 0 &&
+        (uint64_t)request->content_length > desk->max_body) {
+        tc__http_refuse(pass, 413);
+        return;
+    }
+    state->errand = tc__desk_call_new(desk, request, buf, head_len, path.at, path.len, fit);
+    if (state->errand == NULL) {
+        pass->error = -ENOMEM;
+        return;
+    }
+    if (!is_chunked && request->content_length <= 0) {
+        submit(pass);
+        return;
+    }
+    state->chunked = (struct tc_chunked){0};
+    state->errand->body_begun_ns = tc_clock_now_ns();
+    move_body_deadline(pass);
+    if (request->expects_continue) {
+        tc__http_put(pass, go_on, sizeof go_on - 1);
+    }
+}
+
+/* Drop an errand whose body breaks a rule, and answer with its status. */
+static void refuse(struct tc_http_pass *pass, int status)
+{
+    tc__desk_call_abandon(pass->state->errand);
+    pass->state->errand = NULL;
+    tc__http_refuse(pass, status);
+}
+
+size_t tc__http_errand_collect(struct tc_http_pass *pass, const char *buf, size_t len)
+{
+    struct tc_http_state *state = pass->state;
+    struct tc_desk_call *call = state->errand;
+    struct tc_chunked_data data = {0};
+    size_t used = call->body_left < len ? (size_t)call->body_left : len;
+    int event = TC_CHUNKED_DATA;
+
+    if (!call->is_chunked) {
+        data.at = buf;
+        data.len = used;
+    } else {
+        event = tc_chunked_next(&state->chunked, buf, len, &used, &data);
+    }
+    if (event < 0) {
+        refuse(pass, tc_http_error_status(event));
+        return len;
+    }
+    if (event == TC_CHUNKED_DATA) {
+        if (call->body_len + data.len > call->desk->max_body) {
+            refuse(pass, 413);
+            return len;
+        }
+        pass->error = tc__desk_call_add(call, data.at, data.len);
+        if (pass->error != 0) {
+            return used;
+        }
+    }
+    if (!call->is_chunked) {
+        call->body_left -= used;
+    }
+    if (call->is_chunked ? event == TC_CHUNKED_END : call->body_left == 0) {
+        submit(pass);
+    } else {
+        move_body_deadline(pass);
+    }
+    return used;
+}
+
+bool tc__http_errand_answer(struct tc_http_pass *pass)
+{
+    struct tc_http_state *state = pass->state;
+    struct tc_desk_call *call = state->errand;
+
+    if (!tc__desk_call_is_answered(call)) {
+        return false;
+    }
+    struct tc_desk_reply *reply = call->reply;
+    if (reply == NULL) {
+        pass->error = -ENOMEM;
+        return true;
+    }
+    state->is_closing = !call->keep_alive || tc_conn_is_draining(pass->conn);
+    state->reply_kept = reply;
+    call->reply = NULL;
+    state->errand = NULL;
+    tc__http_put_answer(pass, &reply->answer, 0, call->minor, call->method != TC_HTTP_HEAD);
+    tc__http_flush(pass, NULL, 0);
+    tc_desk_call_release(call);
+    if (!tc__http_is_blocked(state)) {
+        tc_desk_reply_free(reply);
+        state->reply_kept = NULL;
+    }
+    return true;
+}
