@@ -160,6 +160,10 @@ uint64_t tc_http_body_count(const struct tc_http_call *call);
  * Returns 0, or -EINVAL (a status or field that tc_http_answer_init refuses), -E2BIG, -EALREADY (an
  * answer has begun), -ETIMEDOUT, -ECANCELED, -EPIPE, -ECONNRESET, -ENOMEM, ... */
 
+/* Let the connection end behind this call's answer, for a request that came from no honest client. To
+ * be said before the answer begins. Parks: never */
+void tc_http_reply_is_last(struct tc_http_call *call);
+
 /* The whole answer. To HEAD it is sent without the body, with the length. */
 TC_MAY_PARK TC_NODISCARD int tc_http_reply(struct tc_http_call *call,
                                            const struct tc_http_response *response);

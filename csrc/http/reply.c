@@ -308,3 +308,8 @@ int tc_http_reply_end(struct tc_http_call *call)
     call->reply = TC_HTTP_REPLY_ENDED;
     return rc;
 }
+
+void tc_http_reply_is_last(struct tc_http_call *call)
+{
+    call->keep_alive = false;
+}

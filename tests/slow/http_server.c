@@ -1,14 +1,19 @@
 /* An HTTP server for the lanes, without Python: `http_server [NAME=VALUE…]`.
  *
  *   header_timeout_ms=N  max_connections=N  workers=N (2)  listen_fd=N
+ *   uploads=FOLDER       takes uploads at /files; for them:
+ *   overwrite=1  without_tmpfile=1 (as if the kernel had no O_TMPFILE)  file_bytes=N (RLIMIT_FSIZE)
  *
  * It answers / with a line and /large with 256 KiB. It prints its port, then answers each line on
  * standard input with a line of JSON: `statistics`. `stop`, or the end of the input, ends it at once,
  * `drain` as soon as its connections allow.
  */
 #include <inttypes.h>
+#include <sys/resource.h>
 
+#include "base/fault.h"
 #include "http/server.h"
+#include "http/upload_route.h"
 #include "support.h"
 
 enum { LARGE_BYTES = 256 * 1024 };
@@ -18,6 +23,10 @@ struct arguments {
     int64_t max_connections;
     int64_t workers;
     int64_t listen_fd;
+    int64_t without_tmpfile;
+    int64_t overwrite;
+    int64_t file_bytes;
+    const char *uploads;
 };
 
 static bool read_number(const char *argument, const char *name, int64_t *out)
@@ -34,10 +43,17 @@ static bool read_number(const char *argument, const char *name, int64_t *out)
 static void read_arguments(int argc, char **argv, struct arguments *out)
 {
     for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "uploads=", 8) == 0) {
+            out->uploads = argv[i] + 8;
+            continue;
+        }
         CHECK(read_number(argv[i], "header_timeout_ms", &out->header_timeout_ms) ||
               read_number(argv[i], "max_connections", &out->max_connections) ||
               read_number(argv[i], "listen_fd", &out->listen_fd) ||
-              read_number(argv[i], "workers", &out->workers));
+              read_number(argv[i], "workers", &out->workers) ||
+              read_number(argv[i], "without_tmpfile", &out->without_tmpfile) ||
+              read_number(argv[i], "overwrite", &out->overwrite) ||
+              read_number(argv[i], "file_bytes", &out->file_bytes));
     }
 }
 
@@ -53,6 +69,21 @@ static void add_answers(struct tc_http_server *server)
 
     CHECK(tc_http_server_respond(server, "/", &root) == 0);
     CHECK(tc_http_server_respond(server, "/large", &large_one) == 0);
+}
+
+static void add_uploads(struct tc_http_server *server, const struct arguments *arguments)
+{
+    const struct tc_upload_options options = {.overwrite = arguments->overwrite != 0};
+    struct rlimit limit = {.rlim_cur = (rlim_t)arguments->file_bytes, .rlim_max = RLIM_INFINITY};
+
+    if (arguments->without_tmpfile != 0) {
+        tc_fault_arm(TC_SYS_OPENAT, 1, EOPNOTSUPP, 1);
+    }
+    CHECK(tc_http_server_upload(server, "/files", arguments->uploads, &options, NULL) == 0);
+    tc_fault_disarm_all();
+    if (arguments->file_bytes != 0) {
+        CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    }
 }
 
 static void print_statistics(struct tc_http_server *server)
@@ -85,6 +116,9 @@ int main(int argc, char **argv)
     struct tc_runtime *runtime = start_runtime((uint32_t)arguments.workers);
     CHECK(tc_http_server_new(&options, &server) == 0);
     add_answers(server);
+    if (arguments.uploads != NULL) {
+        add_uploads(server, &arguments);
+    }
     CHECK(tc_http_server_start(server, runtime) == 0);
     printf("%u\n", port_of(tc_http_server_net(server)));
     fflush(stdout);

@@ -122,6 +122,8 @@ lane histories "$TC_SLOW_BUILD/dev/bin/stress/history" "$histories"
 python_lane http_differential
 python_lane hostile
 python_lane handover
+python_lane upload
+python_lane traversal
 lane fuzz sh tests/fuzz/run.sh "$fuzz"
 python_lane channels
 python_lane streams
