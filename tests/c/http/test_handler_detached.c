@@ -75,9 +75,12 @@ TC_TEST(test_handler_detached_call_is_answered_from_another_thread)
 static void read_resumed(struct tc_http_call *call, void *arg)
 {
     char *body = arg;
-    ssize_t n = tc_http_body_read(call, body, 5, TC_NEVER);
 
-    TC_CHECK_EQ(n, 5);
+    for (size_t len = 0; len < 5;) { /* a read may give less than there is */
+        ssize_t n = tc_http_body_read(call, body + len, 5 - len, TC_NEVER);
+        TC_CHECK(n > 0);
+        len += (size_t)n;
+    }
     tc_http_detach(call);
     atomic_store(&current_route(call)->detached, call);
 }
@@ -100,6 +103,8 @@ TC_TEST(test_handler_detached_call_may_detach_again)
     TC_CHECK(tc_http_resume(call, answer_resumed, (void *)(uintptr_t)"done"));
     recv_exactly(fd, answer, 12);
     TC_CHECK(memcmp(answer, "HTTP/1.1 200", 12) == 0);
+    shutdown(fd, SHUT_WR);
+    TC_CHECK(ends_within(fd, 20)); /* behind the whole answer */
     close(fd);
     end(&fixture);
 }
@@ -134,6 +139,7 @@ TC_TEST(test_handler_detached_call_learns_of_the_end_of_its_client)
         TC_CHECK(tc_http_resume(call, answer_resumed, (void *)(uintptr_t)"late"));
         recv_exactly(fd, answer, 12);
         TC_CHECK(memcmp(answer, "HTTP/1.1 200", 12) == 0);
+        TC_CHECK(ends_within(fd, 20)); /* behind the whole answer */
         close(fd);
     }
     end(&fixture);
