@@ -405,6 +405,17 @@ static void parse_options(int argc, char **argv, struct options *options)
     }
 }
 
+/* What make, ctest or a shell left open for us would count against the descriptor limits that tests
+ * set. A linear walk: close_range is not in every C library. */
+static void close_inherited(void)
+{
+    enum { HIGHEST = 1024 };
+
+    for (int fd = STDERR_FILENO + 1; fd < HIGHEST; fd++) {
+        close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
     bool is_slowed = HARNESS_UNDER_SANITIZER || getenv("TC_TEST_VALGRIND") != NULL;
@@ -413,6 +424,7 @@ int main(int argc, char **argv)
     sigset_t child_signal;
     sigset_t original_mask;
 
+    close_inherited();
     setvbuf(stdout, NULL, _IOLBF, 0); /* results stay in order with what tests print to stderr */
     seed = choose_seed();
     parse_options(argc, argv, &options);
