@@ -17,7 +17,7 @@
  * It prints one line of name=value pairs; worst_ms is the longest time from a request to the end of
  * its answer, own_ms the same without the time in which the machine stood still. That is measured in
  * mode steady with --pace, a real-time priority above that of the clients (pace.h). Exit status: 0, 1
- * if an answer was wrong or missing, 2 for a usage error. Every blocking call has a limit of 10 s.
+ * if an answer was wrong or missing, 2 for a usage error. Every blocking call has a limit of 30 s.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -38,7 +38,7 @@
 #include "pace.h"
 
 enum {
-    PATIENCE_SECONDS = 10,
+    PATIENCE_SECONDS = 30,
     MESSAGE_MAX = 32768, /* fits the socket buffers: it can be sent before the echo is read */
     REQUEST_BYTES = 106,
     GANGS_MAX = 64,
