@@ -131,7 +131,7 @@ def test_curl_gets_two_answers_from_one_connection(server: HTTPServer) -> None:
     )
     assert done.stdout.count(b"HTTP/1.1 200 OK") == 1
     assert done.stdout.endswith(b"\r\n\r\nno")
-    assert server.statistics().accepted == 1
+    assert wait_until(lambda: server.statistics().accepted == 1)
 
 
 def test_pipelined_requests_are_answered_in_order(server: HTTPServer) -> None:
