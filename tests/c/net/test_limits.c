@@ -152,7 +152,7 @@ static void check_crowd(uint32_t workers, uint32_t max_connections)
 {
     struct crowding crowding = {start_runtime(workers), max_connections};
 
-    tc_test_timely(let_crowd_in, &crowding, TC_TSAN || TC_ASAN ? SECONDS(1) : SECONDS(0.1));
+    tc_test_timely(let_crowd_in, &crowding, TC_TSAN || TC_ASAN ? SECONDS(3) : SECONDS(1));
     stop_runtime(crowding.runtime);
 }
 
@@ -232,7 +232,7 @@ TC_TEST(test_limits_close_of_another_servers_connection_resumes_a_paused_listene
 {
     struct tc_runtime *runtime = start_runtime(2);
 
-    tc_test_timely(resume_by_close, runtime, SECONDS(0.1));
+    tc_test_timely(resume_by_close, runtime, SECONDS(0.3));
     stop_runtime(runtime);
 }
 
