@@ -41,7 +41,7 @@ def test_example_runs(source: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -71,7 +71,7 @@ def run_repl(source: str) -> subprocess.CompletedProcess[str]:
         input=source,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

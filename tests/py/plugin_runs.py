@@ -16,7 +16,7 @@ def run(pytester: pytest.Pytester, source: str, *arguments: str, ini: str = "") 
     """Run pytest on one file, with these arguments and these lines in its configuration."""
     pytester.makeini(INI.format(more=ini))
     pytester.makepyfile(source)
-    return pytester.runpytest_subprocess(*arguments, timeout=60)
+    return pytester.runpytest_subprocess(*arguments, timeout=110)
 
 
 def assert_lines(result: pytest.RunResult, *lines: str) -> None:

@@ -30,7 +30,7 @@ def _run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
 
 

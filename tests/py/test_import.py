@@ -86,7 +86,7 @@ def test_import_from_the_source_tree_says_what_to_do(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=110,
     )
     message = result.stderr.strip().splitlines()[-1]
     assert result.returncode == 1

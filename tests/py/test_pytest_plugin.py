@@ -31,7 +31,7 @@ def test_plugin_is_light_and_found_by_pytest(
             assert "tinycoro" not in sys.modules
         """
     )
-    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "no:anyio", timeout=60)
+    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-p", "no:anyio", timeout=110)
     result.assert_outcomes(passed=1)
 
 
@@ -289,7 +289,7 @@ def test_fixture_scopes_have_a_loop_and_a_context_each(pytester: pytest.Pytester
     pytester.makepyfile(test_a=_SCOPES)
     pytester.makepyfile(conftest="from test_a import for_session")
     pytester.makepyfile(test_b=_OTHER_MODULE)
-    result = pytester.runpytest_subprocess(timeout=60)
+    result = pytester.runpytest_subprocess(timeout=110)
     result.assert_outcomes(passed=10)
 
 
