@@ -57,13 +57,16 @@
     X(TC_SYS_MPROTECT, "mprotect") \
     X(TC_SYS_OPEN, "open") \
     X(TC_SYS_OPENAT, "openat") \
+    X(TC_SYS_OPENAT2, "openat2") \
     X(TC_SYS_PIPE2, "pipe2") \
     X(TC_SYS_PREAD, "pread") \
+    X(TC_SYS_PREAD_NOWAIT, "pread_nowait") \
     X(TC_SYS_READ, "read") \
     X(TC_SYS_RECV, "recv") \
     X(TC_SYS_RECVMSG, "recvmsg") \
     X(TC_SYS_RENAMEAT2, "renameat2") \
     X(TC_SYS_SEND, "send") \
+    X(TC_SYS_SENDFILE, "sendfile") \
     X(TC_SYS_SENDMSG, "sendmsg") \
     X(TC_SYS_SETRLIMIT, "setrlimit") \
     X(TC_SYS_SETSOCKOPT, "setsockopt") \

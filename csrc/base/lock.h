@@ -39,6 +39,7 @@ enum tc_rank {
     TC_RANK_STACK,
     TC_RANK_SLAB,
     TC_RANK_UPLOAD,
+    TC_RANK_STATIC,
     TC_RANK_EBR,
 };
 

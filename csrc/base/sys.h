@@ -91,7 +91,27 @@ TC_NODISCARD int tc_sys_unlink(const char *path);
  * closed in any case and must not be closed again. */
 int tc_sys_close(int fd);
 
+/* Read what is in memory, and nothing else: it does not wait for a disk.
+ * Returns a count, less than `len` where the next page is not in memory or the file ends; 0 at the
+ * end; -EAGAIN: not in memory; -EOPNOTSUPP: this file system cannot say. */
+TC_NODISCARD ssize_t tc_sys_pread_nowait(int fd, void *buf, size_t len, off_t offset);
+
+/* Send from a file to a socket without a copy through user space. It cannot be told MSG_NOSIGNAL: for
+ * threads that block SIGPIPE, as tc_sys_thread_create makes them, where it stays pending for ever.
+ * Returns a count, 0 where the file ends. */
+TC_NODISCARD ssize_t tc_sys_sendfile(int socket_fd, int file_fd, off_t offset, size_t len);
+
 /* ---- names in a directory ------------------------------------------------------------- */
+
+/* What a path may not lead through; see openat2(2). */
+enum {
+    TC_SYS_NO_MAGICLINKS = 0x02,
+    TC_SYS_NO_SYMLINKS = 0x04,
+    TC_SYS_BENEATH = 0x08, /* it stays below dir_fd: -EXDEV */
+};
+
+/* Open a path with the restrictions of `resolve`. -ENOSYS: the kernel is older than 5.6. */
+TC_NODISCARD int tc_sys_openat2(int dir_fd, const char *path, int flags, unsigned resolve);
 
 TC_NODISCARD int tc_sys_fstatat(int dir_fd, const char *path, struct stat *out, int flags);
 TC_NODISCARD int tc_sys_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);

@@ -14,6 +14,30 @@ static inline int outcome(long result)
     return tc_unlikely(result < 0) ? -errno : (int)result;
 }
 
+/* The kernel's struct open_how and number, which the headers of older systems do not have. */
+struct open_how {
+    uint64_t flags;
+    uint64_t mode;
+    uint64_t resolve;
+};
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+
+TC_NOINLINE int tc_sys_openat2(int dir_fd, const char *path, int flags, unsigned resolve)
+{
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags, .resolve = resolve};
+    int result;
+
+    do {
+        result = tc_fault_check(TC_SYS_OPENAT2);
+        if (tc_likely(result == 0)) {
+            result = outcome(syscall(SYS_openat2, dir_fd, path, &how, sizeof how));
+        }
+    } while (tc_unlikely(result == -EINTR));
+    return result;
+}
+
 TC_NOINLINE int tc_sys_fstatat(int dir_fd, const char *path, struct stat *out, int flags)
 {
     int err = tc_fault_check(TC_SYS_FSTATAT);

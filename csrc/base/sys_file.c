@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* A system call's own convention, -1 and errno, made into ours. */
@@ -69,6 +71,37 @@ TC_NOINLINE ssize_t tc_sys_pread(int fd, void *buf, size_t len, off_t offset)
         n = tc_fault_check(TC_SYS_PREAD);
         if (tc_likely(n == 0)) {
             n = outcome_size(pread(fd, buf, len, offset));
+        }
+    } while (tc_unlikely(n == -EINTR));
+    return n;
+}
+
+/* From the kernel's interface, which the headers of older systems do not have. */
+enum { RWF_NOWAIT_FLAG = 8 };
+
+TC_NOINLINE ssize_t tc_sys_pread_nowait(int fd, void *buf, size_t len, off_t offset)
+{
+    struct iovec iov = {.iov_base = buf, .iov_len = len};
+    ssize_t n;
+
+    do {
+        n = tc_fault_check(TC_SYS_PREAD_NOWAIT);
+        if (tc_likely(n == 0)) {
+            /* The number, not the function: musl had none for long. The offset is one word. */
+            n = outcome_size(syscall(SYS_preadv2, fd, &iov, 1, (long)offset, 0L, RWF_NOWAIT_FLAG));
+        }
+    } while (tc_unlikely(n == -EINTR));
+    return n;
+}
+
+TC_NOINLINE ssize_t tc_sys_sendfile(int socket_fd, int file_fd, off_t offset, size_t len)
+{
+    ssize_t n;
+
+    do {
+        n = tc_fault_check(TC_SYS_SENDFILE);
+        if (tc_likely(n == 0)) {
+            n = outcome_size(sendfile(socket_fd, file_fd, &offset, len));
         }
     } while (tc_unlikely(n == -EINTR));
     return n;

@@ -84,12 +84,7 @@ struct tc_http_call *tc__http_call_new(struct tc_http_pass *pass,
     call->head = memcpy(cut(&at, head_len), buf, head_len);
     call->path.at = memcpy(cut(&at, path.len), path.at, path.len);
     call->path.len = path.len;
-    call->rest = (struct tc_http_text){call->path.at + path.len, 0};
-    if (route->match == TC_HTTP_MATCH_PREFIX) {
-        size_t from =
-            route->path[route->path_len - 1] == '/' ? route->path_len - 1 : route->path_len;
-        call->rest = (struct tc_http_text){call->path.at + from, path.len - from};
-    }
+    call->rest = tc__http_rest_of(route, call->path);
     fill_request(call, request);
     fill_params(call, found);
     tc_lock_init(&call->lock, TC_RANK_CALL);
@@ -194,6 +189,11 @@ bool tc_http_call_field_at(const struct tc_http_call *call, size_t index, struct
     *name = (struct tc_http_text){call->head + line->name_at, line->name_len};
     *value = text_of(call->head, line->value);
     return true;
+}
+
+struct tc_http_lines tc_http_call_lines(const struct tc_http_call *call)
+{
+    return (struct tc_http_lines){call->head, call->fields, call->field_count};
 }
 
 bool tc_http_call_field(const struct tc_http_call *call, enum tc_http_field field,

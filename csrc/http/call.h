@@ -98,6 +98,18 @@ struct tc_http_call *tc__http_call_new(struct tc_http_pass *pass,
                                        size_t head_len, const struct tc_http_found *found,
                                        struct tc_http_text path);
 
+/* What of a path lies below the prefix of its route: "" or "/...". */
+static inline struct tc_http_text tc__http_rest_of(const struct tc_http_route *route,
+                                                   struct tc_http_text path)
+{
+    size_t from = path.len;
+
+    if (route->match == TC_HTTP_MATCH_PREFIX) {
+        from = route->path[route->path_len - 1] == '/' ? route->path_len - 1 : route->path_len;
+    }
+    return (struct tc_http_text){path.at + from, path.len - from};
+}
+
 /* Serve the connection's call until it is answered, and free it. Returns 0 or -errno: the connection
  * is lost. */
 TC_MAY_PARK TC_NODISCARD int tc__http_call_run(struct tc_conn *conn);

@@ -199,6 +199,29 @@ static bool is_for_desk(const struct tc_http_server *server, enum tc_http_method
                                  &choice->fit);
 }
 
+/* Of a route. */
+static void choose_route(struct choice *choice, const struct tc_http_request *request,
+                         const char *buf)
+{
+    const struct tc_http_route *route = choice->found.route;
+    struct tc_http_handler *handler = route->handler;
+
+    if (handler == NULL) {
+        choice->answer = &route->answer;
+    } else if (request->content_length > route->max_body) {
+        choice->refused = 413;
+    } else if (handler->ops->glance != NULL) {
+        struct tc_http_glimpse glimpse = {
+            .request = request,
+            .buf = buf,
+            .rest = tc__http_rest_of(route, choice->path),
+        };
+        choice->answer = handler->ops->glance(handler, &glimpse);
+        tc_assert_debug(choice->answer == NULL || request->method == TC_HTTP_HEAD ||
+                        choice->answer->body_len <= TC_HTTP_SMALL_BODY);
+    }
+}
+
 static void choose(struct tc_http_pass *pass, const struct tc_http_request *request,
                    const char *buf, struct choice *choice)
 {
@@ -228,10 +251,7 @@ static void choose(struct tc_http_pass *pass, const struct tc_http_request *requ
     if (is_for_desk(server, (enum tc_http_method)request->method, choice)) {
         choice->is_errand = true;
     } else if (tc_likely(route != NULL)) {
-        choice->answer = route->handler == NULL ? &route->answer : NULL;
-        if (route->handler != NULL && request->content_length > route->max_body) {
-            choice->refused = 413;
-        }
+        choose_route(choice, request, buf);
     } else if ((choice->found.allowed | choice->fit.allowed) == 0) {
         choice->answer = tc__http_own_answer(server, 404);
     } else {

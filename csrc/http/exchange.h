@@ -26,7 +26,7 @@ enum {
     TC_HTTP_PATH_AT = TC_HTTP_REQUEST_AT + TC_HTTP_REQUEST_BYTES,
     TC_HTTP_OUT_AT = TC_HTTP_PATH_AT + TC_HTTP_PATH_BYTES,
     TC_HTTP_OUT_BYTES = TC_IO_SCRATCH_BYTES - TC_HTTP_OUT_AT,
-    TC_HTTP_SMALL_BODY = 16 * 1024, /* copied into the output */
+    TC_HTTP_SMALL_BODY = TC_HTTP_GLANCE_BODY, /* copied into the output */
     TC_HTTP_ANSWER_BYTES = TC_HTTP_ANSWER_HEAD_BYTES + 128 +
         TC_HTTP_SMALL_BODY, /* what one answer takes at most */
 };

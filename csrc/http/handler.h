@@ -49,8 +49,28 @@
 struct tc_http_call;
 struct tc_http_handler;
 
+struct tc_http_text {
+    const char *at; /* not terminated; never NULL */
+    size_t len;
+};
+
+/* A request in the input, where it lies until the next park. */
+struct tc_http_glimpse {
+    const struct tc_http_request *request;
+    const char *buf; /* what the request's offsets count from */
+    struct tc_http_text rest; /* as tc_http_call_rest */
+};
+
+enum { TC_HTTP_GLANCE_BODY = 16 * 1024 };
+
 struct tc_http_handler_ops {
     const char *name; /* "static" */
+    /* Answer a request that needs neither call nor fiber. NULL, also in place of the function: serve
+     * it. Parks: never   Threads: a worker
+     * Returns an answer that stays until the worker's next quiescent state, with a body of at most
+     * TC_HTTP_GLANCE_BODY bytes unless the request is HEAD. */
+    const struct tc_http_answer *(*glance)(struct tc_http_handler *handler,
+                                           const struct tc_http_glimpse *glimpse);
     /* Answer one request, or detach it. Parks: may   Threads: a fiber, several at once */
     void (*serve)(struct tc_http_handler *handler, struct tc_http_call *call);
     /* A detached call has lost its client. Parks: never   Threads: a fiber; also while the holder
@@ -84,11 +104,6 @@ struct tc_http_route_options {
 
 /* ---- the request: constant while the call is held ------------------------------------------ */
 
-struct tc_http_text {
-    const char *at; /* not terminated; never NULL */
-    size_t len;
-};
-
 /* Threads: any. */
 enum tc_http_method tc_http_call_method(const struct tc_http_call *call);
 int tc_http_call_minor(const struct tc_http_call *call); /* 0 or 1, of HTTP/1.minor */
@@ -112,6 +127,9 @@ bool tc_http_call_param_at(const struct tc_http_call *call, size_t index, struct
 /* The index-th field line. Returns false behind the last one. */
 bool tc_http_call_field_at(const struct tc_http_call *call, size_t index, struct tc_http_text *name,
                            struct tc_http_text *value);
+
+/* All of them, for whoever looks for several. */
+struct tc_http_lines tc_http_call_lines(const struct tc_http_call *call);
 
 /* The first line of a known field. Returns false, and an empty value, if there is none. */
 bool tc_http_call_field(const struct tc_http_call *call, enum tc_http_field field,
@@ -185,6 +203,10 @@ TC_MAY_PARK TC_NODISCARD int tc_http_reply_begin(struct tc_http_call *call,
  * has begun. The bytes must not lie in the worker's scratch. */
 TC_MAY_PARK TC_NODISCARD int tc_http_reply_write(struct tc_http_call *call, const void *bytes,
                                                  size_t len);
+
+/* As write, of a few bytes that had better be sent together with what follows. */
+TC_MAY_PARK TC_NODISCARD int tc_http_reply_hold(struct tc_http_call *call, const void *bytes,
+                                                size_t len);
 
 /* The same with bytes of a regular file. -ENODATA: the file ended before. */
 TC_MAY_PARK TC_NODISCARD int tc_http_reply_send_file(struct tc_http_call *call, int file_fd,

@@ -104,6 +104,28 @@ struct tc_http_request {
     struct tc_http_field_line fields[TC_HTTP_FIELDS_MAX]; /* field_count are valid */
 };
 
+/* The field lines of a request, and what their offsets count from. */
+struct tc_http_lines {
+    const char *base;
+    const struct tc_http_field_line *at;
+    uint32_t count;
+};
+
+/* The next line of a known field at or behind *index, which moves behind it. Returns NULL if there is
+ * none. */
+static inline const struct tc_http_field_line *tc_http_lines_next(const struct tc_http_lines *lines,
+                                                                  enum tc_http_field field,
+                                                                  uint32_t *index)
+{
+    while (*index < lines->count) {
+        const struct tc_http_field_line *line = &lines->at[(*index)++];
+        if (line->field == (unsigned)field) {
+            return line;
+        }
+    }
+    return NULL;
+}
+
 /* Instruction sets there is a parser for. */
 enum tc_http_simd { TC_HTTP_SCALAR, TC_HTTP_SSE42, TC_HTTP_AVX2, TC_HTTP_NEON };
 

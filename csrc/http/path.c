@@ -89,6 +89,26 @@ ssize_t tc_http_path_decode(const char *path, size_t len, char *out, size_t size
     return (ssize_t)used;
 }
 
+size_t tc_http_path_encode(const char *path, size_t len, char *out)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t used = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)path[i];
+        bool is_plain = c == '/' || (tc_http_is(path[i], TC_HTTP_TOKEN) && c != '%' && c != '^' &&
+                                     c != '`' && c != '|' && c != '#');
+        if (is_plain) {
+            out[used++] = path[i];
+        } else {
+            out[used++] = '%';
+            out[used++] = digits[c >> 4];
+            out[used++] = digits[c & 15];
+        }
+    }
+    return used;
+}
+
 bool tc_http_path_has_dotfile(const char *path, size_t len)
 {
     for (size_t i = 1; i < len; i++) {

@@ -29,6 +29,10 @@ struct tc_http_pair {
  * Returns its length, or -EINVAL for a path that is refused, -ENOSPC if `size` was too small. */
 TC_NODISCARD ssize_t tc_http_path_decode(const char *path, size_t len, char *out, size_t size);
 
+/* Write a decoded path as it must be written in a field or a link: a URI reference of visible
+ * characters. `out` has room for 3 * len bytes. Returns its length. */
+size_t tc_http_path_encode(const char *path, size_t len, char *out);
+
 /* True if a segment of a decoded path begins with a dot. */
 bool tc_http_path_has_dotfile(const char *path, size_t len);
 

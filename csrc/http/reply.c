@@ -19,8 +19,10 @@ enum {
 
 /* ---- sending ------------------------------------------------------------------------------ */
 
-/* A file or a slow client: each time it takes something it has the whole send timeout again. */
-int tc__http_send(struct tc_http_call *call, struct iovec *iov, int count)
+/* Each time a slow client takes something it has the whole send timeout again. `has_more`: see
+ * tc_stream_sendv_more. */
+static TC_MAY_PARK int send_parts(struct tc_http_call *call, struct iovec *iov, int count,
+                                  bool has_more)
 {
     struct tc_conn *conn = call->conn;
 
@@ -32,7 +34,10 @@ int tc__http_send(struct tc_http_call *call, struct iovec *iov, int count)
         if (count == 0) {
             return 0;
         }
-        ssize_t n = tc_stream_sendv(tc_conn_stream(conn), iov, count, tc_conn_send_deadline(conn));
+        struct tc_stream *stream = tc_conn_stream(conn);
+        int64_t deadline_ns = tc_conn_send_deadline(conn);
+        ssize_t n = has_more ? tc_stream_sendv_more(stream, iov, count, deadline_ns)
+                             : tc_stream_sendv(stream, iov, count, deadline_ns);
         if (n < 0) {
             call->send_error = (int)n;
             break;
@@ -50,6 +55,11 @@ int tc__http_send(struct tc_http_call *call, struct iovec *iov, int count)
         }
     }
     return call->send_error;
+}
+
+int tc__http_send(struct tc_http_call *call, struct iovec *iov, int count)
+{
+    return send_parts(call, iov, count, false);
 }
 
 static struct iovec part_of(const void *bytes, size_t len)
@@ -237,6 +247,27 @@ int tc_http_reply_write(struct tc_http_call *call, const void *bytes, size_t len
     return send_piece(call, bytes, len);
 }
 
+int tc_http_reply_hold(struct tc_http_call *call, const void *bytes, size_t len)
+{
+    int rc = account(call, len);
+
+    if (rc != 0 || call->has_no_body || len == 0) {
+        return rc;
+    }
+    if (call->reply == TC_HTTP_REPLY_CHUNKED) {
+        return send_piece(call, bytes, len);
+    }
+    char *pending = tc_mem_realloc(call->pending, call->pending_len, call->pending_len + len);
+    if (pending == NULL) {
+        call->send_error = -ENOMEM;
+        return -ENOMEM;
+    }
+    memcpy(pending + call->pending_len, bytes, len);
+    call->pending = pending;
+    call->pending_len += len;
+    return 0;
+}
+
 int tc_http_reply_flush(struct tc_http_call *call)
 {
     int rc = account(call, 0);
@@ -276,7 +307,7 @@ int tc_http_reply_send_file(struct tc_http_call *call, int file_fd, int64_t offs
     int line_len = is_chunk ? snprintf(line, sizeof line, "%llx\r\n", (unsigned long long)len) : 0;
     struct iovec iov[2] = {part_of(call->pending, call->pending_len),
                            part_of(line, (size_t)line_len)};
-    rc = tc__http_send(call, iov, 2);
+    rc = send_parts(call, iov, 2, true);
     drop_pending(call);
     if (rc == 0) {
         rc = send_file(call, file_fd, offset, len);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "http/chars.h"
 #include "http/handler.h"
 #include "http/path.h"
 #include "http/upload.h"
@@ -105,26 +104,6 @@ static const struct tc_http_handler_ops upload_ops = {
     .free = upload_free,
 };
 
-/* Write a decoded path as it must be written in a field: a URI reference of visible characters. */
-static void encode_path(const char *path, size_t len, char *out)
-{
-    static const char digits[] = "0123456789ABCDEF";
-
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)path[i];
-        bool is_plain = c == '/' || (tc_http_is(path[i], TC_HTTP_TOKEN) && c != '%' && c != '^' &&
-                                     c != '`' && c != '|' && c != '#');
-        if (is_plain) {
-            *out++ = path[i];
-        } else {
-            *out++ = '%';
-            *out++ = digits[c >> 4];
-            *out++ = digits[c & 15];
-        }
-    }
-    *out = '\0';
-}
-
 static int make_route(const char *prefix, const char *directory,
                       const struct tc_upload_options *options, struct upload_route **out)
 {
@@ -148,7 +127,7 @@ static int make_route(const char *prefix, const char *directory,
     }
     route->handler.ops = &upload_ops;
     route->bytes = bytes;
-    encode_path(decoded, (size_t)n, route->prefix);
+    route->prefix[tc_http_path_encode(decoded, (size_t)n, route->prefix)] = '\0';
     int rc = tc_upload_dir_open(directory, options, &route->dir);
     if (rc != 0) {
         tc_mem_free(route, bytes);

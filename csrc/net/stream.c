@@ -72,13 +72,30 @@ static ssize_t plain_send(struct tc_stream *stream, const void *buf, size_t len,
 }
 
 static ssize_t plain_sendv(struct tc_stream *stream, const struct iovec *iov, int count,
-                           enum tc_direction *want)
+                           bool has_more, enum tc_direction *want)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     int fd = descriptor(stream);
 
     for (;;) {
-        ssize_t n = tc_sys_sendmsg(fd, &message, 0);
+        ssize_t n = tc_sys_sendmsg(fd, &message, has_more ? MSG_MORE : 0);
+        if (tc_likely(n != -EAGAIN)) {
+            return n;
+        }
+        if (!tc_pollfd_consume(stream->slot, TC_WRITE)) {
+            *want = TC_WRITE;
+            return -EAGAIN;
+        }
+    }
+}
+
+static ssize_t plain_send_file(struct tc_stream *stream, int file_fd, off_t offset, size_t len,
+                               enum tc_direction *want)
+{
+    int fd = descriptor(stream);
+
+    for (;;) {
+        ssize_t n = tc_sys_sendfile(fd, file_fd, offset, len);
         if (tc_likely(n != -EAGAIN)) {
             return n;
         }
@@ -110,7 +127,7 @@ static const struct tc_stream_ops plain_ops = {
     .recv = plain_recv,
     .send = plain_send,
     .sendv = plain_sendv,
-    .send_file = NULL, /* sendfile(2) cannot be told MSG_NOSIGNAL; static files decide */
+    .send_file = plain_send_file,
     .shutdown_write = plain_shutdown_write,
     .buffered = plain_buffered,
     .release = plain_release,
@@ -232,12 +249,12 @@ ssize_t tc_stream_send(struct tc_stream *stream, const void *buf, size_t len, in
     }
 }
 
-ssize_t tc_stream_sendv(struct tc_stream *stream, const struct iovec *iov, int count,
-                        int64_t deadline_ns)
+static ssize_t sendv(struct tc_stream *stream, const struct iovec *iov, int count, bool has_more,
+                     int64_t deadline_ns)
 {
     for (;;) {
         enum tc_direction want;
-        ssize_t n = stream->ops->sendv(stream, iov, count, &want);
+        ssize_t n = stream->ops->sendv(stream, iov, count, has_more, &want);
         if (n != -EAGAIN) {
             return n;
         }
@@ -246,6 +263,18 @@ ssize_t tc_stream_sendv(struct tc_stream *stream, const struct iovec *iov, int c
             return rc;
         }
     }
+}
+
+ssize_t tc_stream_sendv(struct tc_stream *stream, const struct iovec *iov, int count,
+                        int64_t deadline_ns)
+{
+    return sendv(stream, iov, count, false, deadline_ns);
+}
+
+ssize_t tc_stream_sendv_more(struct tc_stream *stream, const struct iovec *iov, int count,
+                             int64_t deadline_ns)
+{
+    return sendv(stream, iov, count, true, deadline_ns);
 }
 
 int tc_stream_send_all(struct tc_stream *stream, const void *buf, size_t len, int64_t deadline_ns)
@@ -285,7 +314,10 @@ ssize_t tc_stream_send_file_some(struct tc_stream *stream, int file_fd, off_t of
         enum tc_direction want = TC_WRITE;
         ssize_t n = stream->ops->send_file != NULL
                         ? stream->ops->send_file(stream, file_fd, offset, len, &want)
-                        : copy_step(stream, file_fd, offset, len, &want);
+                        : -EINVAL;
+        if (n == -EINVAL) {
+            n = copy_step(stream, file_fd, offset, len, &want);
+        }
         if (n != -EAGAIN) {
             return n;
         }

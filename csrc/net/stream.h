@@ -47,9 +47,11 @@ struct tc_stream;
 struct tc_stream_ops {
     ssize_t (*recv)(struct tc_stream *stream, void *buf, size_t len, enum tc_direction *want);
     ssize_t (*send)(struct tc_stream *stream, const void *buf, size_t len, enum tc_direction *want);
-    ssize_t (*sendv)(struct tc_stream *stream, const struct iovec *iov, int count,
+    /* `has_more`: more follows at once, and a packet that is not full may wait for it. */
+    ssize_t (*sendv)(struct tc_stream *stream, const struct iovec *iov, int count, bool has_more,
                      enum tc_direction *want);
-    /* NULL: tc_stream_send_file copies through the worker's scratch buffer. */
+    /* NULL, or -EINVAL for a file it cannot take from: the file is copied through the worker's scratch
+     * buffer. */
     ssize_t (*send_file)(struct tc_stream *stream, int file_fd, off_t offset, size_t len,
                          enum tc_direction *want);
     /* Tell the peer that no more will come. */
@@ -108,7 +110,7 @@ TC_NODISCARD static inline ssize_t tc_stream_try_sendv(struct tc_stream *stream,
                                                        const struct iovec *iov, int count,
                                                        enum tc_direction *want)
 {
-    return stream->ops->sendv(stream, iov, count, want);
+    return stream->ops->sendv(stream, iov, count, false, want);
 }
 
 /* Bytes that recv would return without asking the kernel. */
@@ -142,6 +144,11 @@ TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_send(struct tc_stream *stream, const 
 
 TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_sendv(struct tc_stream *stream, const struct iovec *iov,
                                                  int count, int64_t deadline_ns);
+
+/* The same with more to follow at once, with which the end of this may share a packet. */
+TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_sendv_more(struct tc_stream *stream,
+                                                      const struct iovec *iov, int count,
+                                                      int64_t deadline_ns);
 
 /* Send all of it. Returns 0, or -errno after an unknown part of it. */
 TC_MAY_PARK TC_NODISCARD int tc_stream_send_all(struct tc_stream *stream, const void *buf,
