@@ -15,7 +15,7 @@ found=$(awk '
     /(ERROR|SUMMARY): [A-Za-z]*Sanitizer|WARNING: ThreadSanitizer|runtime error:/ { is_told = 1 }
     /: (error|fatal error|warning): |ninja: build stopped|would reformat|Would reformat/ { is_told = 1 }
     /^~~~ fibers of |^\++ Timeout \++$|Fatal Python error/ { is_told = 1 }
-    /\((Failed|Timeout|SEGFAULT|Subprocess .*|Not Run)\)$/ { is_told = 1 }
+    /\((Failed|Timeout|SEGFAULT|Subprocess .*|Not Run)\)( |$)/ { is_told = 1 }
     is_told && !seen[$0]++ { print substr($0, 1, 200) }
 ' "$log" | tail -n "$lines")
 if [ -n "$found" ]; then
