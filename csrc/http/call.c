@@ -62,7 +62,7 @@ struct tc_http_call *tc__http_call_new(struct tc_http_pass *pass,
 {
     const struct tc_http_route *route = found->route;
     size_t lines = request->field_count * sizeof(struct tc_http_field_line);
-    size_t names = 2 * found->param_count * sizeof(struct tc_http_text);
+    size_t names = (size_t)2 * found->param_count * sizeof(struct tc_http_text);
     size_t pattern = found->param_count == 0 ? 0 : route->path_len;
     size_t size = sizeof(struct tc_http_call) + lines + names + head_len + path.len + pattern +
                   5 * (size_t)16;

@@ -132,7 +132,8 @@ bool tc_http_conditions_may_range(const struct tc_http_lines *lines,
         read_tag(validators->etag, validators->etag_len, &own) == 0) {
         return false;
     }
-    if (read_tag(text, line->value.len, &tag) == line->value.len) {
+    size_t used = read_tag(text, line->value.len, &tag);
+    if (used != 0 && used == line->value.len) {
         return is_same_tag(&tag, &own, true);
     }
     /* A date is as strong as our tag: both are weak while the file is younger than a second. */

@@ -233,6 +233,7 @@ static void choose(struct tc_http_pass *pass, const struct tc_http_request *requ
     choice->allowed = 0;
     choice->refused = 0;
     choice->is_errand = false;
+    choice->path = (struct tc_http_text){"", 0};
     if (request->form == TC_HTTP_ASTERISK || request->form == TC_HTTP_AUTHORITY) {
         choice->allowed = TC_HTTP_METHOD_BIT(TC_HTTP_GET) | TC_HTTP_METHOD_BIT(TC_HTTP_HEAD);
         choose_own(choice, server, is_options);

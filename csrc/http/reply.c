@@ -49,6 +49,7 @@ static TC_MAY_PARK int send_parts(struct tc_http_call *call, struct iovec *iov, 
             iov->iov_len -= part;
             left -= part;
             if (iov->iov_len == 0 && left != 0) {
+                tc_assert(count > 1); /* or more was sent than there was */
                 iov++;
                 count--;
             }
@@ -88,9 +89,11 @@ static bool is_last(const struct tc_http_call *call)
 
 static size_t append(char *out, const char *text)
 {
-    size_t len = strlen(text);
+    size_t len = 0;
 
-    memcpy(out, text, len);
+    for (; text[len] != '\0'; len++) {
+        out[len] = text[len];
+    }
     return len;
 }
 

@@ -29,9 +29,10 @@ static int walk(const struct tc_static_root *root, const char *path)
     int dir = root->fd;
 
     for (;;) {
-        size_t len = strcspn(path, "/");
-        bool is_last = path[len] == '\0' || path[len + 1] == '\0';
-        bool is_directory = path[len] == '/';
+        const char *slash = strchr(path, '/');
+        size_t len = slash == NULL ? strlen(path) : (size_t)(slash - path);
+        bool is_last = slash == NULL || slash[1] == '\0';
+        bool is_directory = slash != NULL;
         if (len >= sizeof name) {
             return -ENAMETOOLONG;
         }
