@@ -36,7 +36,7 @@ from typing import (
     overload,
 )
 
-from _typeshed import HasFileno, structseq
+from _typeshed import HasFileno, StrOrBytesPath, structseq
 from typing_extensions import disjoint_base
 
 from .events import Loop
@@ -388,6 +388,20 @@ class HTTPServer(_NativeServer):
         status: SupportsIndex = 200,
         content_type: str | bytes | None = ...,
         headers: _Headers | None = None,
+    ) -> None: ...
+    def static(
+        self,
+        prefix: str,
+        directory: StrOrBytesPath,
+        *,
+        index: StrOrBytesPath | None = "index.html",
+        listing: bool = False,
+        dotfiles: bool = False,
+        follow_symlinks: bool = False,
+        precompressed: bool = False,
+        headers: _Headers | None = None,
+        recheck: float | None = 1.0,
+        cache_size: SupportsIndex = 33554432,
     ) -> None: ...
     def get(self, path: str, /) -> Callable[[_HandlerT], _HandlerT]: ...
     def post(self, path: str, /) -> Callable[[_HandlerT], _HandlerT]: ...

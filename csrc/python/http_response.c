@@ -126,6 +126,11 @@ static PyObject *to_fields(PyObject *b_headers)
     return fields;
 }
 
+PyObject *tc_py_http_fields(PyObject *b_headers)
+{
+    return b_headers == NULL || b_headers == Py_None ? PyTuple_New(0) : to_fields(b_headers);
+}
+
 /* ---- all of it -------------------------------------------------------------------------- */
 
 /* The content type: bytes or None. */
@@ -172,7 +177,7 @@ PyObject *tc_py_http_answer(PyObject *b_body, PyObject *b_status, PyObject *b_co
     }
     type = to_type(b_content_type, status == 204 || status == 304 ? NULL : fallback);
     if (type != NULL) {
-        fields = b_headers == NULL || b_headers == Py_None ? PyTuple_New(0) : to_fields(b_headers);
+        fields = tc_py_http_fields(b_headers);
     }
     if (fields == NULL) {
         Py_DECREF(body);

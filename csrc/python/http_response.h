@@ -22,6 +22,9 @@
 /* Encode a body. Returns bytes; *type receives the content type that goes with it, NULL for None. */
 TC_NODISCARD PyObject *tc_py_http_body(PyObject *b_body, const char **type);
 
+/* Further fields, a mapping or pairs, NULL or None for none, as a tuple of (name, value), both bytes. */
+TC_NODISCARD PyObject *tc_py_http_fields(PyObject *b_headers);
+
 /* An answer that is complete before it is asked for: (status, type, fields, body) where type is bytes
  * or None, fields a tuple of (name, value), both bytes, and body bytes. Arguments that are NULL were
  * not given; a content type of None means: none. */

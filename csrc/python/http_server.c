@@ -18,8 +18,7 @@
 
 /* ---- routes ----------------------------------------------------------------------------- */
 
-/* Point to the fields of an answer. Returns an array from PyMem_Malloc, or NULL with MemoryError. */
-static struct tc_http_answer_field *field_array(PyObject *b_fields)
+struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(b_fields);
     struct tc_http_answer_field *fields = PyMem_Malloc((size_t)(count + 1) * sizeof(*fields));
@@ -37,7 +36,7 @@ static struct tc_http_answer_field *field_array(PyObject *b_fields)
     return fields;
 }
 
-static int route_error(int error, PyObject *b_path)
+int tc_py_http_route_error(int error, PyObject *b_path)
 {
     switch (error) {
     case -EEXIST:
@@ -66,7 +65,7 @@ static int add_route(struct tc_http_server *native, PyObject *b_route)
     PyObject *b_type = PyTuple_GET_ITEM(b_answer, 1);
     PyObject *b_fields = PyTuple_GET_ITEM(b_answer, 2);
     PyObject *b_body = PyTuple_GET_ITEM(b_answer, 3);
-    struct tc_http_answer_field *fields = field_array(b_fields);
+    struct tc_http_answer_field *fields = tc_py_http_field_array(b_fields);
     int error;
 
     if (fields == NULL) {
@@ -83,7 +82,7 @@ static int add_route(struct tc_http_server *native, PyObject *b_route)
                                        .body_len = (size_t)PyBytes_GET_SIZE(b_body),
                                    });
     PyMem_Free(fields);
-    return error < 0 ? route_error(error, b_path) : 0;
+    return error < 0 ? tc_py_http_route_error(error, b_path) : 0;
 }
 
 /* Make a native server of the answers there are, with a desk for the rest, or without (NULL). */
@@ -108,11 +107,22 @@ static struct tc_http_server *make_native(struct tc_py_http_server *self, struct
             return NULL;
         }
     }
+    if (tc_py_http_add_files(native, self->files) < 0) {
+        tc_http_server_free(native);
+        return NULL;
+    }
     return native;
 }
 
-/* The path of a route. Returns a new reference to `b_path`. */
-static PyObject *check_path(PyObject *b_path)
+struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self)
+{
+    if (self->model == NULL) {
+        self->model = make_native(self, NULL);
+    }
+    return self->model;
+}
+
+PyObject *tc_py_http_check_path(PyObject *b_path)
 {
     Py_ssize_t size = 0;
     const char *path;
@@ -172,12 +182,9 @@ static int keep_route(struct tc_py_http_server *self, PyObject *b_route)
     int found = is_handled(self, PyTuple_GET_ITEM(b_route, 0));
 
     if (found != 0) {
-        return found < 0 ? -1 : route_error(-EEXIST, PyTuple_GET_ITEM(b_route, 0));
+        return found < 0 ? -1 : tc_py_http_route_error(-EEXIST, PyTuple_GET_ITEM(b_route, 0));
     }
-    if (self->model == NULL && (self->model = make_native(self, NULL)) == NULL) {
-        return -1;
-    }
-    if (add_route(self->model, b_route) < 0) {
+    if (tc_py_http_model(self) == NULL || add_route(self->model, b_route) < 0) {
         return -1;
     }
     if (PyList_Append(self->routes, b_route) < 0) {
@@ -221,7 +228,7 @@ static PyObject *http_respond(PyObject *object, PyObject *const *args, Py_ssize_
         return PyErr_Format(PyExc_TypeError, "respond() needs a path and a body");
     }
     answer = tc_py_http_answer(b_values[1], b_values[2], b_values[3], b_values[4]);
-    path = answer == NULL ? NULL : check_path(b_values[0]);
+    path = answer == NULL ? NULL : tc_py_http_check_path(b_values[0]);
     route = path == NULL ? NULL : Py_BuildValue("OOOi", path, answer, Py_None, 0);
     Py_XDECREF(answer);
     Py_XDECREF(path);
@@ -444,7 +451,8 @@ static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *k
         return NULL;
     }
     self->routes = PyList_New(0);
-    if (self->routes == NULL ||
+    self->files = PyList_New(0);
+    if (self->routes == NULL || self->files == NULL ||
         parse_limits(self, b_keep_alive, b_header_timeout, b_max_header_size) < 0 ||
         parse_body_limits(self, b_body_timeout, b_max_body) < 0) {
         Py_DECREF(self);
@@ -458,6 +466,7 @@ static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *k
 static int http_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(tc_py_http_server_of(object)->routes);
+    Py_VISIT(tc_py_http_server_of(object)->files);
     return tc_py_server_traverse(object, visit, arg);
 }
 
@@ -471,6 +480,7 @@ static void http_dealloc(PyObject *object)
     drop_model(self);
     PyObject_GC_UnTrack(object);
     Py_CLEAR(self->routes);
+    Py_CLEAR(self->files);
     tc_py_server_dealloc(object);
 }
 
@@ -484,8 +494,8 @@ PyDoc_STRVAR(
     "           reuse_port=False)\n"
     "--\n\n"
     "An HTTP/1.1 server, served by native threads.\n\n"
-    "Routes are added before it starts: respond() for fixed answers, get(), post() and route() for\n"
-    "handlers in Python. A path without one is answered with 404, another method with 405, HEAD\n"
+    "Routes are added before it starts: respond() for fixed answers, static() for files, get(), post()\n"
+    "and route() for handlers in Python. A path without one is answered with 404, another method with 405, HEAD\n"
     "like GET without the body. Handlers run on the loop in whose thread the server was started,\n"
     "else on one that the server starts in a thread of its own.\n"
     "host is a numeric address or 'localhost'; port 0 takes any free port (see address).\n"
@@ -523,11 +533,31 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(get_doc, "get($self, path, /)\n--\n\nThe same as route(path, methods=['GET']).");
 PyDoc_STRVAR(post_doc, "post($self, path, /)\n--\n\nThe same as route(path, methods=['POST']).");
 
+PyDoc_STRVAR(
+    static_doc,
+    "static($self, /, prefix, directory, *, index='index.html', listing=False, dotfiles=False,\n"
+    "       follow_symlinks=False, precompressed=False, headers=None, recheck=1.0,\n"
+    "       cache_size=33554432)\n"
+    "--\n\n"
+    "Serve the files of a directory under prefix to GET and HEAD, without Python.\n\n"
+    "Entity tags, conditions and ranges are answered. A directory is answered by its file index, or by\n"
+    "a page of its names with listing=True, else with 403. Names with a dot in front and symbolic links\n"
+    "are not served (404) unless dotfiles and follow_symlinks say so; a link never leads outside.\n"
+    "precompressed=True sends NAME.br or NAME.gz to clients that like them better, if they are not older\n"
+    "than NAME. headers, a mapping or pairs, go with every file. A file is looked at again after recheck\n"
+    "seconds (0: by every request, None: never); until then, and while one request looks for at most as\n"
+    "long again, its last state is sent. cache_size is what is kept in memory, in bytes.\n"
+    "Blocks: while the directory is opened. Thread-safety: any thread.\n"
+    "Raises: RuntimeError while the server runs; OSError if the directory cannot be opened, also from\n"
+    "start(); TypeError and ValueError, naming the parameter.");
+
 static PyMethodDef http_methods[] = {
     {"get", tc_py_http_get, METH_O, get_doc},
     {"post", tc_py_http_post, METH_O, post_doc},
     {"route", TC_PY_KEYWORD_FUNCTION(tc_py_http_route), METH_FASTCALL | METH_KEYWORDS, route_doc},
     {"respond", TC_PY_KEYWORD_FUNCTION(http_respond), METH_FASTCALL | METH_KEYWORDS, respond_doc},
+    {"static", TC_PY_KEYWORD_FUNCTION(tc_py_http_static), METH_FASTCALL | METH_KEYWORDS,
+     static_doc},
     {"statistics", http_statistics, METH_NOARGS, statistics_doc},
     {NULL, NULL, 0, NULL},
 };

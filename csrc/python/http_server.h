@@ -4,7 +4,7 @@
  * that checked the routes as they came is used for the first start.
  *
  * INVARIANTS
- *  HS1  `model` has every fixed answer of `routes` and was never started; NULL: to be made again.
+ *  HS1  `model` has every fixed answer of `routes`, and `files`, and was never started; NULL: to be made again.
  *  HS2  Routes change only while no run is on or beginning.
  *
  * who may call what: attached threads; `routes`, `model` and `last_http` in the object's critical
@@ -21,6 +21,7 @@ struct tc_py_http_server {
     struct tc_py_server server;
     struct tc_http_options http; /* constant, but for `net`, which a start fills in             */
     PyObject *routes;            /* owned list of (path, answer, handler, methods)              */
+    PyObject *files;             /* owned list: http_static.c                                   */
     uint32_t handler_count;      /* of the routes                                               */
     size_t max_body;             /* of a request for a handler; constant                        */
     int64_t body_timeout_ns;     /* the same                                                    */
@@ -35,6 +36,28 @@ static inline struct tc_py_http_server *tc_py_http_server_of(PyObject *self)
 
 /* HS2. Returns 0, or -1 with RuntimeError set (http_server.c). */
 int tc_py_http_check_idle(struct tc_py_http_server *self);
+
+/* The path of a route, checked. Returns a new reference to `b_path` (http_server.c). */
+PyObject *tc_py_http_check_path(PyObject *b_path);
+
+/* Say why a route was not added. Returns -1 (http_server.c). */
+int tc_py_http_route_error(int error, PyObject *b_path);
+
+/* Point to a tuple of fields. Returns an array from PyMem_Malloc, or NULL with MemoryError
+ * (http_server.c). */
+struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields);
+
+/* HS1: the model there is, or a new one, borrowed; NULL with an exception set. In the critical section
+ * (http_server.c). */
+struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self);
+
+/* ---- http_static.c ------------------------------------------------------------------------ */
+
+PyObject *tc_py_http_static(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames);
+
+/* Give `native` what `files` says. Returns 0, or -1 with an exception set. */
+int tc_py_http_add_files(struct tc_http_server *native, PyObject *b_files);
 
 /* ---- http_routes.c ------------------------------------------------------------------------ */
 
