@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +198,32 @@ def test_help_lists_the_commands() -> None:
     assert result.returncode == 0
     assert "usage: python -m tinycoro" in result.stdout
     assert "echo" in result.stdout
+
+
+@pytest.mark.parametrize("words", [("{}", "0"), ("-d", "{}", "0", "-b", "127.0.0.1"), ("{}",)])
+def test_static_serves_a_directory_with_the_words_of_http_server(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file.txt").write_text("text")
+    arguments = [word.format(tmp_path) for word in words]
+    with _serving("static", *arguments, scheme="http://") as (process, address):
+        client = http.client.HTTPConnection(*address, timeout=PATIENCE)
+        client.request("GET", "/file.txt")
+        response = client.getresponse()
+        assert (response.status, response.read()) == (200, b"text")
+        client.request("GET", "/")
+        assert b'<a href="./file.txt">file.txt</a>' in client.getresponse().read()
+        client.close()
+        process.send_signal(signal.SIGINT)
+        assert "2 requests on 1 connections" in _finish(process)
+        assert process.returncode == 0
+
+
+def test_static_says_what_is_wrong_with_its_words(tmp_path: Path) -> None:
+    missing = _run("static", str(tmp_path / "nothing"), "0")
+    assert (missing.returncode, missing.stdout) == (3, "")
+    assert "No such file or directory" in missing.stderr
+    for words in ((".", "x"), (".", "70000"), (".", "0", "more")):
+        wrong = _run("static", *words)
+        assert wrong.returncode == 2
+        assert "usage: " in wrong.stderr

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from . import echo, http, repl, version
+from . import echo, http, repl, static, version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     echo.add(commands)
     http.add(commands)
+    static.add(commands)
     options = parser.parse_args(arguments)
     if options.version:
         return version.run()
