@@ -62,7 +62,7 @@ static const struct tc_http_answer *static_glance(struct tc_http_handler *handle
     struct tc_static_file *file = tc__static_cache_find(&route->cache, hash, rest.at, rest.len);
 
     if (file == NULL || !is_plain(request) ||
-        !is_fresh(route, file, tc_worker_now(tc_worker_current()))) {
+        !is_fresh(route, file, tc_clock_now_ns())) { /* a turn's sample is old after a sleep */
         return NULL;
     }
     struct tc_http_lines lines = {glimpse->buf, request->fields, request->field_count};
@@ -177,7 +177,7 @@ static TC_MAY_PARK void send_found(struct tc_static *route, struct tc_http_call 
 
     if (file != NULL) {
         tc_store_relaxed(&file->fresh_until_ns, /* relaxed: see is_fresh */
-                         tc_deadline_add_ns(tc_worker_now(worker), route->recheck_ns));
+                         tc_deadline_after_ns(route->recheck_ns));
     }
     if (lookup->kind == TC_STATIC_FILE && route->recheck_ns > 0) {
         tc__static_cache_add(&route->cache, worker->ebr, file);
@@ -237,14 +237,13 @@ static TC_MAY_PARK void serve_file(struct tc_static *route, struct tc_http_call 
 {
     uint64_t hash = tc__static_hash(rest.at, rest.len);
     struct tc_static_file *file = tc__static_cache_find(&route->cache, hash, rest.at, rest.len);
-    int64_t now_ns = tc_worker_now(tc_worker_current());
 
     if (file == NULL) {
         look_and_send(route, call, rest, hash, NULL);
         return;
     }
     tc__static_hold(file);
-    if (is_fresh(route, file, now_ns)) {
+    if (is_fresh(route, file, tc_clock_now_ns())) {
         tc__static_send(&route->root, call, file, &route->offloads);
     } else {
         /* From now on others are content with it, for a while. relaxed: see is_fresh */
