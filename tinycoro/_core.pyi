@@ -207,6 +207,10 @@ class HTTPServerStatistics(structseq[int], tuple[int, ...]):
         "header_timeouts",
         "handled",
         "batches",
+        "uploads",
+        "upload_bytes",
+        "uploads_stored",
+        "uploads_failed",
     )
     @property
     def accepted(self) -> int: ...
@@ -248,6 +252,14 @@ class HTTPServerStatistics(structseq[int], tuple[int, ...]):
     def handled(self) -> int: ...
     @property
     def batches(self) -> int: ...
+    @property
+    def uploads(self) -> int: ...
+    @property
+    def upload_bytes(self) -> int: ...
+    @property
+    def uploads_stored(self) -> int: ...
+    @property
+    def uploads_failed(self) -> int: ...
 
 @disjoint_base
 class _NativeServer:
@@ -402,6 +414,17 @@ class HTTPServer(_NativeServer):
         headers: _Headers | None = None,
         recheck: float | None = 1.0,
         cache_size: SupportsIndex = 33554432,
+    ) -> None: ...
+    def upload(
+        self,
+        prefix: str,
+        directory: StrOrBytesPath,
+        *,
+        max_size: SupportsIndex | None,
+        quota: SupportsIndex | None = None,
+        overwrite: bool = False,
+        fsync: bool = True,
+        mode: SupportsIndex = 0o600,
     ) -> None: ...
     def get(self, path: str, /) -> Callable[[_HandlerT], _HandlerT]: ...
     def post(self, path: str, /) -> Callable[[_HandlerT], _HandlerT]: ...

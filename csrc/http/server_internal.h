@@ -51,6 +51,7 @@ struct tc_http_server {
     struct tc_lock lock; /* TC_RANK_CALL; held to add a route */
     struct tc_http_router router;
     struct tc_http_desk *desk; /* one reference, or NULL */
+    struct tc_upload_dir *uploads; /* borrowed from routes, by `next`; constant once it runs */
     struct tc_http_answer own[TC_HTTP_OWN_COUNT];
     struct tc_http_part *parts; /* owned; one per worker */
     uint32_t part_count;

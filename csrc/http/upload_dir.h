@@ -43,10 +43,12 @@ struct tc_upload_options {
     uint64_t quota; /* bytes of all files; 0: no limit */
     unsigned mode; /* of a new file, less the process's umask; 0: 0600, which is always added */
     bool overwrite; /* a file that exists is replaced, and not refused */
+    bool no_sync; /* not written through: UF1 holds when the process dies, not the machine */
 };
 
 struct tc_upload_dir {
     struct tc_upload_options options; /* constant */
+    struct tc_upload_dir *next; /* of the same server, which owns both; constant once it runs */
     int fd; /* owned */
     bool has_tmpfile; /* a file can get its name at the end; constant */
     struct tc_lock lock; /* TC_RANK_UPLOAD; guards what follows */

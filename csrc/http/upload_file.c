@@ -72,7 +72,7 @@ static int64_t write_job(void *arg)
 /* Write a directory through; some file systems know no such thing, and need none. */
 static int sync_dir(const struct tc_upload_dir *dir)
 {
-    int rc = tc_sys_fsync(dir->fd);
+    int rc = dir->options.no_sync ? 0 : tc_sys_fsync(dir->fd);
 
     return rc == -EINVAL || rc == -EOPNOTSUPP || rc == -EROFS ? 0 : rc;
 }
@@ -172,7 +172,7 @@ static int64_t commit_job(void *arg)
 
     commit->has_run = true;
     int rc = upload->used == 0 ? 0 : (int)write_job(upload);
-    if (rc == 0) {
+    if (rc == 0 && !upload->dir->options.no_sync) {
         rc = tc_sys_fsync(upload->fd);
     }
     if (rc == 0) {
@@ -192,7 +192,7 @@ static int64_t commit_job(void *arg)
         (void)discard_job(upload);
         return rc;
     }
-    (void)tc_sys_close(upload->fd); /* fsync has said that nothing is lost */
+    (void)tc_sys_close(upload->fd); /* fsync has said that nothing is lost, or nobody asked */
     return 0;
 }
 

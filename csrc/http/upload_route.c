@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "http/handler.h"
 #include "http/path.h"
+#include "http/server_internal.h"
 #include "http/upload.h"
 
 struct upload_route {
@@ -156,8 +157,26 @@ int tc_http_server_upload(struct tc_http_server *server, const char *prefix, con
     rc = tc_http_server_route(server, &route_options, &route->handler);
     if (rc != 0) {
         upload_free(&route->handler);
-    } else if (out != NULL) {
+        return rc;
+    }
+    dir->next = server->uploads;
+    server->uploads = dir;
+    if (out != NULL) {
         *out = dir;
     }
-    return rc;
+    return 0;
+}
+
+void tc_http_server_upload_statistics(const struct tc_http_server *server,
+                                      struct tc_upload_statistics *out)
+{
+    memset(out, 0, sizeof *out);
+    for (struct tc_upload_dir *dir = server->uploads; dir != NULL; dir = dir->next) {
+        struct tc_upload_statistics one;
+        tc_upload_dir_statistics(dir, &one);
+        out->bytes_received += one.bytes_received;
+        out->files_in_progress += one.files_in_progress;
+        out->files_stored += one.files_stored;
+        out->files_failed += one.files_failed;
+    }
 }

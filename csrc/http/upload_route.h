@@ -23,4 +23,8 @@ TC_NODISCARD int tc_http_server_upload(struct tc_http_server *server, const char
                                        const struct tc_upload_options *options,
                                        struct tc_upload_dir **out);
 
+/* The sum over all directories of a server. Parks: never   Threads: any, until the server is freed */
+void tc_http_server_upload_statistics(const struct tc_http_server *server,
+                                      struct tc_upload_statistics *out);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "http/path.h"
+#include "http/upload_route.h"
 
 #include <errno.h>
 #include <string.h>
@@ -107,7 +108,8 @@ static struct tc_http_server *make_native(struct tc_py_http_server *self, struct
             return NULL;
         }
     }
-    if (tc_py_http_add_files(native, self->files) < 0) {
+    if (tc_py_http_add_files(native, self->files) < 0 ||
+        tc_py_http_add_uploads(native, self->uploads) < 0) {
         tc_http_server_free(native);
         return NULL;
     }
@@ -317,6 +319,7 @@ static void http_keep_last(struct tc_py_server *server, struct tc_py_native *rec
     struct tc_py_http_server *self = tc_py_http_server_of((PyObject *)server);
 
     tc_http_server_statistics(record->subject, &self->last_http);
+    tc_http_server_upload_statistics(record->subject, &self->last_uploads);
 }
 
 static const struct tc_py_server_kind http_kind = {
@@ -331,17 +334,24 @@ static const struct tc_py_server_kind http_kind = {
 struct http_look {
     struct tc_server_statistics net;
     struct tc_http_statistics http;
+    struct tc_upload_statistics uploads;
 };
 
 #define NET(field, kind, doc) TC_PY_COUNTER_OF(struct http_look, net.field, field, kind, doc),
 #define HTTP(field, kind, doc) TC_PY_COUNTER_OF(struct http_look, http.field, field, kind, doc),
+#define UPLOAD(name, field, doc) TC_PY_COUNTER_OF(struct http_look, uploads.field, name, U64, doc),
 
 static const struct tc_py_counter http_fields[] = {
     TC_PY_SERVER_COUNTERS(NET, HTTP(requests, U64, "requests answered, refused ones too"))
         HTTP(refused, U64, "of these, messages that broke a rule")
             HTTP(header_timeouts, U64, "of these, heads that came too slowly")
                 HTTP(handled, U64, "requests that the loop of the handlers has taken")
-                    HTTP(batches, U64, "times it took some: all that waited, at one attachment")};
+                    HTTP(batches, U64, "times it took some: all that waited, at one attachment")
+                        UPLOAD(uploads, files_in_progress, "files that are being uploaded now")
+                            UPLOAD(upload_bytes, bytes_received, "bytes of uploads so far")
+                                UPLOAD(uploads_stored, files_stored, "files stored")
+                                    UPLOAD(uploads_failed, files_failed,
+                                           "files refused, given up or broken off")};
 
 static const struct tc_py_counters http_counters = {
     .type_name = "tinycoro.HTTPServerStatistics",
@@ -372,11 +382,13 @@ static PyObject *http_statistics(PyObject *object, PyObject *Py_UNUSED(ignored))
         Py_BEGIN_CRITICAL_SECTION(self);
         look.net = self->server.last;
         look.http = self->last_http;
+        look.uploads = self->last_uploads;
         Py_END_CRITICAL_SECTION();
         look.net.listening = false;
     } else {
         tc_server_statistics(record->server, &look.net);
         tc_http_server_statistics(record->subject, &look.http);
+        tc_http_server_upload_statistics(record->subject, &look.uploads);
         tc_py_server_release(&self->server, record, false);
     }
     return tc_py_counters_record(&http_counters, state->http_statistics_type, &look);
@@ -452,7 +464,8 @@ static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *k
     }
     self->routes = PyList_New(0);
     self->files = PyList_New(0);
-    if (self->routes == NULL || self->files == NULL ||
+    self->uploads = PyList_New(0);
+    if (self->routes == NULL || self->files == NULL || self->uploads == NULL ||
         parse_limits(self, b_keep_alive, b_header_timeout, b_max_header_size) < 0 ||
         parse_body_limits(self, b_body_timeout, b_max_body) < 0) {
         Py_DECREF(self);
@@ -467,6 +480,7 @@ static int http_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(tc_py_http_server_of(object)->routes);
     Py_VISIT(tc_py_http_server_of(object)->files);
+    Py_VISIT(tc_py_http_server_of(object)->uploads);
     return tc_py_server_traverse(object, visit, arg);
 }
 
@@ -481,6 +495,7 @@ static void http_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     Py_CLEAR(self->routes);
     Py_CLEAR(self->files);
+    Py_CLEAR(self->uploads);
     tc_py_server_dealloc(object);
 }
 
@@ -494,8 +509,9 @@ PyDoc_STRVAR(
     "           reuse_port=False)\n"
     "--\n\n"
     "An HTTP/1.1 server, served by native threads.\n\n"
-    "Routes are added before it starts: respond() for fixed answers, static() for files, get(), post()\n"
-    "and route() for handlers in Python. A path without one is answered with 404, another method with 405, HEAD\n"
+    "Routes are added before it starts: respond() for fixed answers, static() for files, upload() for\n"
+    "files that clients send, get(), post() and route() for handlers in Python. A path without one is\n"
+    "answered with 404, another method with 405, HEAD\n"
     "like GET without the body. Handlers run on the loop in whose thread the server was started,\n"
     "else on one that the server starts in a thread of its own.\n"
     "host is a numeric address or 'localhost'; port 0 takes any free port (see address).\n"
@@ -533,31 +549,15 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(get_doc, "get($self, path, /)\n--\n\nThe same as route(path, methods=['GET']).");
 PyDoc_STRVAR(post_doc, "post($self, path, /)\n--\n\nThe same as route(path, methods=['POST']).");
 
-PyDoc_STRVAR(
-    static_doc,
-    "static($self, /, prefix, directory, *, index='index.html', listing=False, dotfiles=False,\n"
-    "       follow_symlinks=False, precompressed=False, headers=None, recheck=1.0,\n"
-    "       cache_size=33554432)\n"
-    "--\n\n"
-    "Serve the files of a directory under prefix to GET and HEAD, without Python.\n\n"
-    "Entity tags, conditions and ranges are answered. A directory is answered by its file index, or by\n"
-    "a page of its names with listing=True, else with 403. Names with a dot in front and symbolic links\n"
-    "are not served (404) unless dotfiles and follow_symlinks say so; a link never leads outside.\n"
-    "precompressed=True sends NAME.br or NAME.gz to clients that like them better, if they are not older\n"
-    "than NAME. headers, a mapping or pairs, go with every file. A file is looked at again after recheck\n"
-    "seconds (0: by every request, None: never); until then, and while one request looks for at most as\n"
-    "long again, its last state is sent. cache_size is what is kept in memory, in bytes.\n"
-    "Blocks: while the directory is opened. Thread-safety: any thread.\n"
-    "Raises: RuntimeError while the server runs; OSError if the directory cannot be opened, also from\n"
-    "start(); TypeError and ValueError, naming the parameter.");
-
 static PyMethodDef http_methods[] = {
     {"get", tc_py_http_get, METH_O, get_doc},
     {"post", tc_py_http_post, METH_O, post_doc},
     {"route", TC_PY_KEYWORD_FUNCTION(tc_py_http_route), METH_FASTCALL | METH_KEYWORDS, route_doc},
     {"respond", TC_PY_KEYWORD_FUNCTION(http_respond), METH_FASTCALL | METH_KEYWORDS, respond_doc},
     {"static", TC_PY_KEYWORD_FUNCTION(tc_py_http_static), METH_FASTCALL | METH_KEYWORDS,
-     static_doc},
+     tc_py_http_static_doc},
+    {"upload", TC_PY_KEYWORD_FUNCTION(tc_py_http_upload), METH_FASTCALL | METH_KEYWORDS,
+     tc_py_http_upload_doc},
     {"statistics", http_statistics, METH_NOARGS, statistics_doc},
     {NULL, NULL, 0, NULL},
 };

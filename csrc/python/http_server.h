@@ -4,7 +4,8 @@
  * that checked the routes as they came is used for the first start.
  *
  * INVARIANTS
- *  HS1  `model` has every fixed answer of `routes`, and `files`, and was never started; NULL: to be made again.
+ *  HS1  `model` has every fixed answer of `routes`, `files` and `uploads`, and was never started; NULL:
+ *       to be made again.
  *  HS2  Routes change only while no run is on or beginning.
  *
  * who may call what: attached threads; `routes`, `model` and `last_http` in the object's critical
@@ -15,6 +16,7 @@
 
 #include "http/pattern.h"
 #include "http/server.h"
+#include "http/upload_dir.h"
 #include "python/server.h"
 
 struct tc_py_http_server {
@@ -22,11 +24,13 @@ struct tc_py_http_server {
     struct tc_http_options http; /* constant, but for `net`, which a start fills in             */
     PyObject *routes;            /* owned list of (path, answer, handler, methods)              */
     PyObject *files;             /* owned list: http_static.c                                   */
+    PyObject *uploads;           /* owned list: http_upload.c                                   */
     uint32_t handler_count;      /* of the routes                                               */
     size_t max_body;             /* of a request for a handler; constant                        */
     int64_t body_timeout_ns;     /* the same                                                    */
     struct tc_http_server *model; /* owned; HS1                                                 */
     struct tc_http_statistics last_http; /* of the last run that ended                          */
+    struct tc_upload_statistics last_uploads; /* the same                                       */
 };
 
 static inline struct tc_py_http_server *tc_py_http_server_of(PyObject *self)
@@ -53,11 +57,22 @@ struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self);
 
 /* ---- http_static.c ------------------------------------------------------------------------ */
 
+extern const char tc_py_http_static_doc[];
+
 PyObject *tc_py_http_static(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames);
 
 /* Give `native` what `files` says. Returns 0, or -1 with an exception set. */
 int tc_py_http_add_files(struct tc_http_server *native, PyObject *b_files);
+/* ---- http_upload.c ------------------------------------------------------------------------ */
+
+extern const char tc_py_http_upload_doc[];
+
+PyObject *tc_py_http_upload(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames);
+
+/* Give `native` what `uploads` says. Returns 0, or -1 with an exception set. */
+int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_uploads);
 
 /* ---- http_routes.c ------------------------------------------------------------------------ */
 

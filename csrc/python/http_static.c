@@ -168,6 +168,23 @@ static PyObject *make_item(PyObject *const *b_values)
     return item;
 }
 
+const char tc_py_http_static_doc[] = PyDoc_STR(
+    "static($self, /, prefix, directory, *, index='index.html', listing=False, dotfiles=False,\n"
+    "       follow_symlinks=False, precompressed=False, headers=None, recheck=1.0,\n"
+    "       cache_size=33554432)\n"
+    "--\n\n"
+    "Serve the files of a directory under prefix to GET and HEAD, without Python.\n\n"
+    "Entity tags, conditions and ranges are answered. A directory is answered by its file index, or by\n"
+    "a page of its names with listing=True, else with 403. Names with a dot in front and symbolic links\n"
+    "are not served (404) unless dotfiles and follow_symlinks say so; a link never leads outside.\n"
+    "precompressed=True sends NAME.br or NAME.gz to clients that like them better, if they are not older\n"
+    "than NAME. headers, a mapping or pairs, go with every file. A file is looked at again after recheck\n"
+    "seconds (0: by every request, None: never); until then, and while one request looks for at most as\n"
+    "long again, its last state is sent. cache_size is what is kept in memory, in bytes.\n"
+    "Blocks: while the directory is opened. Thread-safety: any thread.\n"
+    "Raises: RuntimeError while the server runs; OSError if the directory cannot be opened, also from\n"
+    "start(); TypeError and ValueError, naming the parameter.");
+
 PyObject *tc_py_http_static(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames)
 {
