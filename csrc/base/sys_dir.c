@@ -14,8 +14,9 @@ static inline int outcome(long result)
     return tc_unlikely(result < 0) ? -errno : (int)result;
 }
 
-/* The kernel's struct open_how and number, which the headers of older systems do not have. */
-struct open_how {
+/* The kernel's struct open_how and number, which the headers of older systems do not have. The name is
+ * ours: <fcntl.h> of newer ones declares the struct itself. */
+struct how_to_open {
     uint64_t flags;
     uint64_t mode;
     uint64_t resolve;
@@ -26,7 +27,7 @@ struct open_how {
 
 TC_NOINLINE int tc_sys_openat2(int dir_fd, const char *path, int flags, unsigned resolve)
 {
-    struct open_how how = {.flags = (uint64_t)(unsigned)flags, .resolve = resolve};
+    struct how_to_open how = {.flags = (uint64_t)(unsigned)flags, .resolve = resolve};
     int result;
 
     do {
