@@ -10,6 +10,7 @@ from harness.build import Builder, Unavailable
 from harness.process import free_port, pinned, serving, status_bytes
 from harness.report import Limit, Row, ratio, save
 from harness.servers import Server, find_servers
+from harness.tasks import version_of
 
 METRICS = (
     "rps",
@@ -28,6 +29,17 @@ SERVER_CPU, CLIENT_CPU = {0}, {1}
 # Large replies are compared every so many times, so that the client stays cheaper than the server.
 VERIFY_EVERY = 16
 CLIENT_BATCH_MAX = 512  # EVENTS_MAX of echoload.c
+
+# What a handler that awaits drain() is promised: peer, metric, bound of the ratio, whether at most.
+STREAMS_SMALL = (
+    ("uvloop", "rps", 1.0, False),
+    ("zuvloop-streams", "rps", 1.25, False),
+    ("uvloop-streams", "rps", 1.5, False),
+    ("uvloop-streams", "p99_us", 1.0, True),
+)
+STREAMS_LARGE = (("raw", "rps", 0.7, False), ("uvloop-streams", "p99_us", 1.0, True))
+# Python's version → the least share of raw epoll's requests, small messages.
+STREAMS_RAW = {"3.13": 0.85, "3.14": 0.88}
 
 
 @dataclass(frozen=True)
@@ -140,6 +152,23 @@ def case_limits(case: Case, rows: Sequence[Row]) -> Iterator[Limit]:
                     yield Limit(f"{name} / {peer}, {metric}: {case}", measured, bound, at_most)
 
 
+def streams_limits(case: Case, rows: Sequence[Row], version: str) -> Iterator[Limit]:
+    """What is promised of tinycoro's streams on this version of Python in this case."""
+    by_name = {row.name: row for row in rows}
+    ours = by_name.get("tinycoro-streams")
+    if ours is None or version not in STREAMS_RAW or not case.pin:
+        return
+    bounds = STREAMS_LARGE
+    if case.size < 4096:
+        bounds = (("raw", "rps", STREAMS_RAW[version], False), *STREAMS_SMALL)
+    for peer, metric, bound, at_most in bounds:
+        base = by_name.get(peer)
+        measured = ratio(ours, base, metric) if base is not None else None
+        if measured is not None:
+            what = f"tinycoro-streams / {peer}, {metric}, {version}: {case}"
+            yield Limit(what, measured, bound, at_most)
+
+
 def run_echo(arguments: argparse.Namespace, builder: Builder) -> list[Limit]:
     servers = find_servers(arguments.servers, builder, arguments.python, arguments.workers)
     echoload = builder.get("echoload")
@@ -159,6 +188,8 @@ def run_echo(arguments: argparse.Namespace, builder: Builder) -> list[Limit]:
                 print(f"note: {note}")
             rows += found
             limits += case_limits(case, found)
+            if "tinycoro-streams" in (row.name for row in found):
+                limits += streams_limits(case, found, version_of(arguments.python))
     if limits:
         print("\n# promised ratios")
         for limit in limits:
