@@ -2,7 +2,7 @@
  *
  * The object behind a StreamReader and a StreamWriter, which Python sees as writer.transport. All its
  * input and output happens on the loop's thread. Nothing is read ahead of demand: a reader that
- * lacks bytes receives by itself (reader_fill.c), and waits for an edge once a read came back
+ * lacks bytes receives by itself (reader_buffer.c), and waits for an edge once a read came back
  * short. Output is gathered until the end of the turn and leaves in one system call; it leaves at
  * once in drain, write_eof and close, and when TC_PY_STREAM_AT_ONCE bytes are gathered.
  *
