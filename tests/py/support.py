@@ -207,6 +207,22 @@ def run_python(
     )
 
 
+def run_curl(*arguments: str | Path) -> bytes:
+    """What curl prints; it must succeed.
+
+    A sanitizer that is loaded before us must not be loaded before curl: it does not come up.
+    """
+    result = subprocess.run(
+        ["curl", "-sS", "--fail", "--noproxy", "*", "--max-time", str(PATIENCE), *arguments],
+        env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
+        capture_output=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def assert_success(result: subprocess.CompletedProcess[str]) -> None:
     assert result.returncode == 0, f"exit code {result.returncode}\n{result.stdout}{result.stderr}"
     assert not result.stderr, result.stderr

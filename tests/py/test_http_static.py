@@ -6,13 +6,12 @@ import gzip
 import http.client
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support import PATIENCE, wait_until
+from support import PATIENCE, run_curl, wait_until
 from tinycoro import HTTPServer
 
 LARGE = bytes(range(256)) * 4096
@@ -170,5 +169,5 @@ def test_curl_resumes_a_download(server: HTTPServer, tmp_path: Path) -> None:
     target = tmp_path / "download"
     target.write_bytes(LARGE[:5000])
     url = f"http://{host}:{port}/files/large.bin"
-    subprocess.run(["curl", "-sS", "-C", "-", "-o", target, url], check=True, timeout=PATIENCE)
+    run_curl("-C", "-", "-o", target, url)
     assert target.read_bytes() == LARGE

@@ -7,14 +7,13 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tinycoro
-from support import PATIENCE, receive, wait_until
+from support import PATIENCE, receive, run_curl, wait_until
 from tinycoro import HTTPServer
 
 LARGE = bytes(range(256)) * 4096
@@ -171,14 +170,7 @@ def test_curl_uploads_by_put_and_form(server: HTTPServer, tmp_path: Path) -> Non
     source.write_bytes(LARGE)
     url = "http://{}:{}/files".format(*server.address)
     for arguments in (["-T", str(source), f"{url}/put"], ["-F", f"f=@{source}", url]):
-        result = subprocess.run(
-            ["curl", "-sS", "--fail", "--max-time", "60", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stderr
-        (file,) = json.loads(result.stdout)["files"]
+        (file,) = json.loads(run_curl(*arguments))["files"]
         assert (tmp_path / file["name"]).read_bytes() == LARGE
 
 
