@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # for python -P
 
 from harness.build import PROJECT, Builder, Unavailable
 from harness.echo import run_echo
+from harness.http import CASES, run_http
 from harness.idle import run_idle
 from harness.micro import run_micro
 from harness.report import Limit
@@ -22,6 +23,7 @@ from harness.tasks import run_tasks
 COMMANDS: dict[str, Callable[[argparse.Namespace, Builder], list[Limit]]] = {
     "micro": run_micro,
     "echo": run_echo,
+    "http": run_http,
     "idle": run_idle,
     "tasks": run_tasks,
 }
@@ -63,6 +65,18 @@ def parse(words: list[str]) -> argparse.Namespace:
     echo.add_argument("--baseline", default="raw")
     echo.add_argument("--pin", action="store_true", help="server on CPU 0, client on CPU 1")
 
+    http = commands.add_parser(
+        "http", parents=[common], help="HTTP servers under wrk, one CPU each"
+    )
+    http.add_argument("--cases", type=_words, default=list(CASES), help=f"of {', '.join(CASES)}")
+    http.add_argument(
+        "--servers", type=_words, default=[], help="only these, such as tinycoro,nginx"
+    )
+    http.add_argument("--conns", type=int, default=64)
+    http.add_argument("--secs", type=int, default=2)
+    http.add_argument("--warmup", type=int, default=1)
+    http.add_argument("--rounds", type=int, default=9)
+
     micro = commands.add_parser("micro", parents=[common], help="single operations, beside Go's")
     micro.add_argument("--rounds", type=int, default=5)
     micro.add_argument("--runs", type=int, default=7, help="timed runs in each process")
@@ -93,6 +107,7 @@ def main() -> int:
             return 0 if run(words) else 1
         run(["micro", "--rounds", "3"])
         run(["echo", "--pin", "--rounds", "3"])
+        run(["http", "--rounds", "3"])
         run(["idle"])
         run(["tasks", "--rounds", "3"])
     except Unavailable as error:

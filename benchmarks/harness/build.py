@@ -37,10 +37,10 @@ class Builder:
     def _build(self, name: str) -> Path:
         if name == "go_micro":
             return self._go(BENCHMARKS / "micro" / "go", name)
-        if name == "go_echo":
-            return self._go(BENCHMARKS / "echo" / "peers" / "go_echo", name)
-        if name == "tokio_echo":
-            return self._cargo(BENCHMARKS / "echo" / "peers" / "tokio_echo", name)
+        if name in ("go_echo", "go_http"):
+            return self._go(BENCHMARKS / name.removeprefix("go_") / "peers" / name, name)
+        if name in ("tokio_echo", "axum_http"):
+            return self._cargo(BENCHMARKS / name.partition("_")[2] / "peers" / name, name)
         return self._cmake(name)
 
     def _cmake(self, target: str) -> Path:
@@ -50,25 +50,26 @@ class Builder:
             release = ["-DCMAKE_BUILD_TYPE=Release", "-DTC_DEBUG=0", "-DTC_SANITIZE="]
             targets = ["-DTC_BENCH=ON", "-DTC_TESTS=OFF", "-DTC_PYTHON=OFF", "-DTC_WERROR=OFF"]
             where = ["-S", str(PROJECT), "-B", str(folder)]
-            _run(["cmake", *where, *generator, *release, *targets])
+            run_command(["cmake", *where, *generator, *release, *targets])
             self._configured = True
-        _run(["cmake", "--build", str(folder), "--target", target, "--parallel", "2"])
+        run_command(["cmake", "--build", str(folder), "--target", target, "--parallel", "2"])
         return folder / "bench" / target.removeprefix("micro_")
 
     def _go(self, source: Path, name: str) -> Path:
         program = self.folder / name
-        _run(["go", "build", "-o", str(program), "."], cwd=source)
+        run_command(["go", "build", "-o", str(program), "."], cwd=source)
         return program
 
     def _cargo(self, source: Path, name: str) -> Path:
         # A copy, because cargo writes its lock file beside the sources.
         copy = self.folder / "cargo" / name
         shutil.copytree(source, copy, dirs_exist_ok=True)
-        _run(["cargo", "build", "--release", "--quiet"], cwd=copy)
+        run_command(["cargo", "build", "--release", "--quiet"], cwd=copy)
         return copy / "target" / "release" / name
 
 
-def _run(command: list[str], cwd: Path | None = None) -> None:
+def run_command(command: list[str], cwd: Path | None = None) -> None:
+    """Run what builds something. Raises Unavailable with the reason if it fails."""
     if shutil.which(command[0]) is None:
         raise Unavailable(f"{command[0]} is not installed")
     environment = {k: v for k, v in os.environ.items() if k != "CARGO_TARGET_DIR"}

@@ -45,24 +45,43 @@ def describe_commit() -> str:
     return commit + ("+" if first_line(["git", "status", "--porcelain"], PROJECT) else "")
 
 
+def _complaint(command: list[str]) -> str:
+    """The first line of output, error or not, for programs that know no better."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return ((done.stdout + done.stderr).splitlines() or [""])[0].strip()
+
+
+def _crate_version(folder: Path, crate: str) -> str:
+    lock = folder / "Cargo.lock"
+    text = lock.read_text() if lock.exists() else ""
+    found = re.search(rf'name = "{crate}"\nversion = "([^"]+)"', text)
+    return found.group(1) if found else ""
+
+
 def describe_versions(builder: Builder, python: str) -> dict[str, str]:
     """Compilers and peers, as far as they are installed."""
-    lock = builder.folder / "cargo" / "tokio_echo" / "Cargo.lock"
-    tokio = (
-        re.search(r'name = "tokio"\nversion = "([^"]+)"', lock.read_text())
-        if lock.exists()
-        else None
-    )
+    cargo = builder.folder / "cargo"
     show = "import importlib.metadata as m; print(m.version('{}'))"
     versions = {
         "cc": first_line([os.environ.get("CC", "cc"), "--version"]),
         "go": first_line(["go", "version"]).removeprefix("go version "),
         "rustc": first_line(["rustc", "--version"]),
-        "tokio": tokio.group(1) if tokio else "",
+        "tokio": _crate_version(cargo / "tokio_echo", "tokio"),
+        "axum": _crate_version(cargo / "axum_http", "axum"),
+        "hyper": _crate_version(cargo / "axum_http", "hyper"),
+        "nginx": _complaint(["nginx", "-v"]).rpartition("/")[2],
+        "wrk": _complaint(["wrk", "-v"]).partition(" [")[0].removeprefix("wrk "),
         "python": first_line([python, "--version"]),
         "uvloop": first_line([python, "-P", "-c", show.format("uvloop")]),
         "zuvloop": first_line([python, "-P", "-c", show.format("zuvloop")]),
         "tonio": first_line([python, "-P", "-c", show.format("tonio")]),
         "tinycoro": first_line([python, "-P", "-c", show.format("tinycoro")]),
     }
+    for own in builder.folder.glob("asgi-*/bin/python"):
+        if first_line([str(own), "--version"]) == versions["python"]:
+            for name in ("granian", "uvicorn", "uvloop", "httptools"):
+                versions[name] = first_line([str(own), "-P", "-c", show.format(name)])
     return {name: version for name, version in versions.items() if version}

@@ -45,14 +45,14 @@ def find_server(spec: str, builder: Builder, python: str, workers: int) -> Serve
     if spec in PROGRAMS:
         return Server(spec, (str(builder.get(PROGRAMS[spec])), "{port}", "{workers}"))
     if spec == "tinycoro":
-        _require_module(python, "tinycoro")
+        require_module(python, "tinycoro")
         words = ("-P", "-m", "tinycoro", "echo", "--port", "{port}", "--workers", "{workers}")
         return Server(spec, (python, *words))
     if spec in NAMES:
         loop, _, mode = spec.partition("-")
         if workers > 1:
             raise Unavailable("has one thread")
-        _require_module(python, loop)
+        require_module(python, loop)
         script = str(BENCHMARKS / "echo" / "peers" / "py_echo.py")
         return Server(spec, (python, "-P", script, "{port}", loop, mode or "protocol"))
     raise Unavailable(f"unknown; known are {', '.join(NAMES)} and NAME=COMMAND")
@@ -69,7 +69,8 @@ def find_servers(specs: list[str], builder: Builder, python: str, workers: int) 
     return found
 
 
-def _require_module(python: str, module: str) -> None:
+def require_module(python: str, module: str) -> None:
+    """Raises Unavailable if this Python does not have it."""
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
     if subprocess.run([python, "-P", "-c", code], cwd="/").returncode != 0:
         raise Unavailable(f"module {module} is not installed for the interpreter in use")

@@ -1,0 +1,3 @@
+module tinycoro/benchmarks/http
+
+go 1.26
