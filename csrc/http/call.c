@@ -458,11 +458,11 @@ int tc__http_call_run(struct tc_conn *conn)
     struct tc_http_call *call = state->call;
     int rc = serve(call);
 
+    state->deadline_ns = 0; /* before finish, which sets that of a body to skip */
     if (rc == 0) {
         rc = finish(call);
     }
     state->call = NULL;
-    state->deadline_ns = 0;
     tc_http_call_release(call);
     return rc;
 }

@@ -279,6 +279,33 @@ TC_TEST(test_handler_body_left_unread_is_skipped_or_ends_the_connection)
     end(&fixture);
 }
 
+TC_TEST(test_handler_body_left_unread_may_come_after_the_answer)
+{
+    static const char head[] = "POST /r HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n";
+    static const char rest[] = "hello" CLOSE_GET;
+    struct tc_http_options options = {.net = {.host = NULL}};
+    struct fixture fixture;
+    char answer[1024];
+    size_t len = 0;
+
+    start(&fixture, &options, serve_deaf);
+    int fd = connect_to(fixture.net);
+    send_exactly(fd, head, sizeof head - 1);
+    while (len < 4 || memcmp(answer + len - 4, "deaf", 4) != 0) {
+        recv_exactly(fd, answer + len++, 1);
+    }
+    struct pollfd end_of_it = {.fd = fd, .events = POLLIN};
+    TC_CHECK_EQ(poll(&end_of_it, 1, 50), 0);
+    send_exactly(fd, rest, sizeof rest - 1);
+    len = 0;
+    while (len < 5 || memcmp(answer + len - 5, "fixed", 5) != 0) {
+        TC_CHECK(len < sizeof answer);
+        recv_exactly(fd, answer + len++, 1);
+    }
+    close(fd);
+    end(&fixture);
+}
+
 /* ---- answers in pieces -------------------------------------------------------------------- */
 
 static void serve_pieces(struct tc_http_call *call)
