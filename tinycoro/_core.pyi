@@ -185,7 +185,7 @@ class ServerStatistics(structseq[int], tuple[int, ...]):
     def paused(self) -> bool: ...
 
 @final
-class HTTPServerStatistics(structseq[int], tuple[int, ...]):
+class HTTPServerStatistics(structseq[Any], tuple[Any, ...]):
     __match_args__: Final = (
         "accepted",
         "connections",
@@ -211,6 +211,7 @@ class HTTPServerStatistics(structseq[int], tuple[int, ...]):
         "upload_bytes",
         "uploads_stored",
         "uploads_failed",
+        "uploading",
     )
     @property
     def accepted(self) -> int: ...
@@ -260,6 +261,20 @@ class HTTPServerStatistics(structseq[int], tuple[int, ...]):
     def uploads_stored(self) -> int: ...
     @property
     def uploads_failed(self) -> int: ...
+    @property
+    def uploading(self) -> tuple[UploadProgress, ...]: ...
+
+@final
+class UploadProgress(structseq[Any], tuple[Any, ...]):
+    __match_args__: Final = ("name", "received", "expected", "seconds")
+    @property
+    def name(self) -> str: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def expected(self) -> int | None: ...
+    @property
+    def seconds(self) -> float: ...
 
 @disjoint_base
 class _NativeServer:

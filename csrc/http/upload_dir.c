@@ -190,6 +190,7 @@ void tc__upload_enter(struct tc_upload_dir *dir, struct tc_upload *upload)
 {
     tc_lock_acquire(&dir->lock);
     tc_list_push_back(&dir->uploads, &upload->node);
+    dir->in_progress++;
     tc_lock_release(&dir->lock);
 }
 
@@ -199,8 +200,8 @@ void tc__upload_leave(struct tc_upload_dir *dir, struct tc_upload *upload, bool 
     tc_lock_acquire(&dir->lock);
     if (upload != NULL) {
         tc_list_remove(&upload->node);
+        dir->in_progress--;
         dir->pending -= upload->charged;
-        dir->bytes_received += tc_load_relaxed(&upload->received); /* relaxed: the owner's own */
     }
     if (is_stored && upload != NULL) {
         dir->stored += upload->charged;
@@ -224,18 +225,11 @@ void tc__upload_forget(struct tc_upload_dir *dir, uint64_t bytes)
 
 void tc_upload_dir_statistics(struct tc_upload_dir *dir, struct tc_upload_statistics *out)
 {
-    struct tc_list *it;
-
-    memset(out, 0, sizeof *out);
     tc_lock_acquire(&dir->lock);
-    out->bytes_received = dir->bytes_received;
+    out->bytes_received = tc_load_relaxed(&dir->bytes_received); /* relaxed: a statistic */
+    out->files_in_progress = dir->in_progress;
     out->files_stored = dir->files_stored;
     out->files_failed = dir->files_failed;
-    TC_LIST_FOR_EACH (it, &dir->uploads) {
-        struct tc_upload *upload = tc_container_of(it, struct tc_upload, node);
-        out->files_in_progress++;
-        out->bytes_received += tc_load_relaxed(&upload->received); /* relaxed: a statistic */
-    }
     tc_lock_release(&dir->lock);
 }
 
@@ -247,16 +241,18 @@ size_t tc_upload_dir_progress(struct tc_upload_dir *dir, struct tc_upload_progre
     tc_lock_acquire(&dir->lock);
     TC_LIST_FOR_EACH (it, &dir->uploads) {
         struct tc_upload *upload = tc_container_of(it, struct tc_upload, node);
-        if (count < max) {
-            memcpy(out[count].name, upload->name, sizeof out[count].name);
-            out[count].bytes = tc_load_relaxed(&upload->received); /* relaxed: a statistic */
-            out[count].total = upload->total;
-            out[count].since_ns = upload->since_ns;
+        if (count == max) {
+            break;
         }
+        memcpy(out[count].name, upload->name, sizeof out[count].name);
+        out[count].bytes = tc_load_relaxed(&upload->received); /* relaxed: a statistic */
+        out[count].total = upload->total;
+        out[count].since_ns = upload->since_ns;
         count++;
     }
+    size_t in_progress = dir->in_progress;
     tc_lock_release(&dir->lock);
-    return count;
+    return in_progress;
 }
 
 /* ---- files -------------------------------------------------------------------------------- */
@@ -378,6 +374,7 @@ int tc_upload_dir_open(const char *path, const struct tc_upload_options *options
     dir->options.mode = options->mode | DEFAULT_MODE;
     tc_lock_init(&dir->lock, TC_RANK_UPLOAD);
     tc_list_init(&dir->uploads);
+    tc_atomic_init(&dir->bytes_received, 0);
     dir->fd = tc_sys_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     int rc = dir->fd < 0 ? dir->fd : probe(dir);
     if (rc == 0) {

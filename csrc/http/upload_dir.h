@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomic.h"
 #include "base/defs.h"
 #include "base/list.h"
 #include "base/lock.h"
@@ -52,14 +53,15 @@ struct tc_upload_dir {
     int fd; /* owned */
     bool has_tmpfile; /* a file can get its name at the end; constant */
     struct tc_lock lock; /* TC_RANK_UPLOAD; guards what follows */
-    struct tc_list uploads; /* of struct tc_upload, by `node` */
+    struct tc_list uploads; /* of struct tc_upload, by `node`, the oldest first */
+    uint64_t in_progress; /* how many these are */
     uint64_t pending; /* bytes written and not published */
     uint64_t stored; /* bytes in files, as far as is known */
     uint64_t published; /* bytes ever added to stored */
     int64_t counted_ns; /* when the files were last counted */
-    uint64_t bytes_received; /* of uploads that have ended */
     uint64_t files_stored;
     uint64_t files_failed;
+    _Atomic uint64_t bytes_received; /* of all uploads; each adds its own, without the lock */
 };
 
 struct tc_upload_statistics {
@@ -87,11 +89,11 @@ TC_NODISCARD int tc_upload_dir_open(const char *path, const struct tc_upload_opt
 /* Close a directory; no upload is in progress. NULL is ignored. Parks: never   Threads: any */
 void tc_upload_dir_close(struct tc_upload_dir *dir);
 
-/* Parks: never   Threads: any */
+/* Costs the same however many there are. Parks: never   Threads: any */
 void tc_upload_dir_statistics(struct tc_upload_dir *dir, struct tc_upload_statistics *out);
 
-/* Copy what is in progress, the oldest first, at most `max`. Returns how many are in progress, which
- * may be more. Parks: never   Threads: any */
+/* Copy what is in progress, the oldest first, at most `max`: for so long an upload that begins or ends
+ * waits. Returns how many are in progress, which may be more. Parks: never   Threads: any */
 size_t tc_upload_dir_progress(struct tc_upload_dir *dir, struct tc_upload_progress *out,
                               size_t max);
 

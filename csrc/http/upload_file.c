@@ -252,6 +252,7 @@ int tc_upload_advance(struct tc_upload *upload, size_t len)
 
     tc_assert_debug(len <= TC_UPLOAD_SLICE_BYTES - upload->used);
     tc_store_relaxed(&upload->received, received); /* relaxed: progress only wants a figure */
+    (void)tc_fetch_add_relaxed(&upload->dir->bytes_received, len); /* relaxed: the same */
     if (max_size != 0 && received > max_size) {
         return -EFBIG;
     }

@@ -105,8 +105,7 @@ static const struct tc_http_handler_ops upload_ops = {
     .free = upload_free,
 };
 
-static int make_route(const char *prefix, const char *directory,
-                      const struct tc_upload_options *options, struct upload_route **out)
+static int make_route(const char *prefix, struct tc_upload_dir *dir, struct upload_route **out)
 {
     size_t len = strlen(prefix);
     size_t bytes = sizeof(struct upload_route) + 3 * len + 1;
@@ -129,17 +128,13 @@ static int make_route(const char *prefix, const char *directory,
     route->handler.ops = &upload_ops;
     route->bytes = bytes;
     route->prefix[tc_http_path_encode(decoded, (size_t)n, route->prefix)] = '\0';
-    int rc = tc_upload_dir_open(directory, options, &route->dir);
-    if (rc != 0) {
-        tc_mem_free(route, bytes);
-        return rc;
-    }
+    route->dir = dir;
     *out = route;
     return 0;
 }
 
-int tc_http_server_upload(struct tc_http_server *server, const char *prefix, const char *directory,
-                          const struct tc_upload_options *options, struct tc_upload_dir **out)
+int tc_http_server_upload_dir(struct tc_http_server *server, const char *prefix,
+                              struct tc_upload_dir *dir)
 {
     struct tc_http_route_options route_options = {
         .methods = TC_HTTP_METHOD_BIT(TC_HTTP_PUT) | TC_HTTP_METHOD_BIT(TC_HTTP_POST),
@@ -147,24 +142,52 @@ int tc_http_server_upload(struct tc_http_server *server, const char *prefix, con
         .match = TC_HTTP_MATCH_PREFIX,
     };
     struct upload_route *route;
-    int rc = make_route(prefix, directory, options, &route);
+    int rc = make_route(prefix, dir, &route);
 
     if (rc != 0) {
         return rc;
     }
-    struct tc_upload_dir *dir = route->dir;
     route_options.path = route->prefix[0] == '\0' ? "/" : route->prefix;
     rc = tc_http_server_route(server, &route_options, &route->handler);
     if (rc != 0) {
-        upload_free(&route->handler);
+        tc_mem_free(route, route->bytes);
         return rc;
     }
     dir->next = server->uploads;
     server->uploads = dir;
+    return 0;
+}
+
+int tc_http_server_upload(struct tc_http_server *server, const char *prefix, const char *directory,
+                          const struct tc_upload_options *options, struct tc_upload_dir **out)
+{
+    struct tc_upload_dir *dir;
+    int rc = tc_upload_dir_open(directory, options, &dir);
+
+    if (rc != 0) {
+        return rc;
+    }
+    rc = tc_http_server_upload_dir(server, prefix, dir);
+    if (rc != 0) {
+        tc_upload_dir_close(dir);
+        return rc;
+    }
     if (out != NULL) {
         *out = dir;
     }
     return 0;
+}
+
+size_t tc_http_server_upload_progress(const struct tc_http_server *server,
+                                      struct tc_upload_progress *out, size_t max)
+{
+    size_t in_progress = 0;
+
+    for (struct tc_upload_dir *dir = server->uploads; dir != NULL; dir = dir->next) {
+        size_t shown = in_progress < max ? in_progress : max;
+        in_progress += tc_upload_dir_progress(dir, out + shown, max - shown);
+    }
+    return in_progress;
 }
 
 void tc_http_server_upload_statistics(const struct tc_http_server *server,

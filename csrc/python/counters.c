@@ -32,6 +32,8 @@ static PyObject *counter_value(const struct tc_py_counter *field, const char *so
         return PyLong_FromLong(-*(const int32_t *)(const void *)at);
     case TC_PY_COUNTER_BOOL:
         return PyBool_FromLong(*(const bool *)(const void *)at);
+    case TC_PY_COUNTER_OBJECT:
+        return Py_NewRef(*(PyObject *const *)(const void *)at);
     }
     Py_UNREACHABLE();
 }

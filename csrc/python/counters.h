@@ -17,6 +17,7 @@ enum tc_py_counter_kind {
     TC_PY_COUNTER_U32,
     TC_PY_COUNTER_ERRNO, /* an int32_t, 0 or -errno; positive or 0 in Python                    */
     TC_PY_COUNTER_BOOL,
+    TC_PY_COUNTER_OBJECT, /* a PyObject *, borrowed                                             */
 };
 
 enum { TC_PY_COUNTERS_MAX = 32 };

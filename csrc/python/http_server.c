@@ -2,7 +2,6 @@
 #include "python/http_server.h"
 
 #include "python/args.h"
-#include "python/counters.h"
 #include "python/errors.h"
 #include "python/http_response.h"
 #include "python/module.h"
@@ -116,10 +115,28 @@ static struct tc_http_server *make_native(struct tc_py_http_server *self, struct
     return native;
 }
 
+/* How many routes there are: each one that is added makes them more. */
+static Py_ssize_t count_routes(const struct tc_py_http_server *self)
+{
+    return PyList_GET_SIZE(self->routes) + PyList_GET_SIZE(self->files) +
+           PyList_GET_SIZE(self->uploads);
+}
+
 struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self)
 {
-    if (self->model == NULL) {
-        self->model = make_native(self, NULL);
+    while (self->model == NULL) {
+        Py_ssize_t count = count_routes(self);
+        struct tc_http_server *native = make_native(self, NULL);
+
+        if (native == NULL) {
+            return NULL;
+        }
+        /* Meanwhile others may have made one too, added a route, and started it. */
+        if (self->model == NULL && count_routes(self) == count) {
+            self->model = native;
+        } else {
+            tc_http_server_free(native);
+        }
     }
     return self->model;
 }
@@ -181,16 +198,17 @@ static int is_handled(struct tc_py_http_server *self, PyObject *b_path)
 /* Add a route to the list, and to the model, which checks it. */
 static int keep_route(struct tc_py_http_server *self, PyObject *b_route)
 {
-    int found = is_handled(self, PyTuple_GET_ITEM(b_route, 0));
+    struct tc_http_server *model = tc_py_http_model(self);
+    int found = model == NULL ? -1 : is_handled(self, PyTuple_GET_ITEM(b_route, 0));
 
     if (found != 0) {
         return found < 0 ? -1 : tc_py_http_route_error(-EEXIST, PyTuple_GET_ITEM(b_route, 0));
     }
-    if (tc_py_http_model(self) == NULL || add_route(self->model, b_route) < 0) {
+    if (add_route(model, b_route) < 0) {
         return -1;
     }
     if (PyList_Append(self->routes, b_route) < 0) {
-        tc_http_server_free(self->model);
+        tc_http_server_free(model);
         self->model = NULL; /* HS1 */
         return -1;
     }
@@ -288,8 +306,8 @@ static void *http_prepare(struct tc_py_server *server)
         return make_with_desk(self);
     }
     Py_BEGIN_CRITICAL_SECTION(self);
-    native = self->model != NULL ? self->model : make_native(self, NULL);
-    self->model = NULL; /* HS1 */
+    native = tc_py_http_model(self);
+    self->model = NULL; /* HS1; if there is none, it is NULL already */
     Py_END_CRITICAL_SECTION();
     return native;
 }
@@ -328,71 +346,6 @@ static const struct tc_py_server_kind http_kind = {
     .needs_loop = http_needs_loop,
     .keep_last = http_keep_last,
 };
-
-/* ---- statistics ------------------------------------------------------------------------- */
-
-struct http_look {
-    struct tc_server_statistics net;
-    struct tc_http_statistics http;
-    struct tc_upload_statistics uploads;
-};
-
-#define NET(field, kind, doc) TC_PY_COUNTER_OF(struct http_look, net.field, field, kind, doc),
-#define HTTP(field, kind, doc) TC_PY_COUNTER_OF(struct http_look, http.field, field, kind, doc),
-#define UPLOAD(name, field, doc) TC_PY_COUNTER_OF(struct http_look, uploads.field, name, U64, doc),
-
-static const struct tc_py_counter http_fields[] = {
-    TC_PY_SERVER_COUNTERS(NET, HTTP(requests, U64, "requests answered, refused ones too"))
-        HTTP(refused, U64, "of these, messages that broke a rule")
-            HTTP(header_timeouts, U64, "of these, heads that came too slowly")
-                HTTP(handled, U64, "requests that the loop of the handlers has taken")
-                    HTTP(batches, U64, "times it took some: all that waited, at one attachment")
-                        UPLOAD(uploads, files_in_progress, "files that are being uploaded now")
-                            UPLOAD(upload_bytes, bytes_received, "bytes of uploads so far")
-                                UPLOAD(uploads_stored, files_stored, "files stored")
-                                    UPLOAD(uploads_failed, files_failed,
-                                           "files refused, given up or broken off")};
-
-static const struct tc_py_counters http_counters = {
-    .type_name = "tinycoro.HTTPServerStatistics",
-    .doc = "What an HTTP server has done since it was started.",
-    .fields = http_fields,
-    .count = (int)TC_ARRAY_LEN(http_fields),
-};
-
-PyDoc_STRVAR(statistics_doc,
-             "statistics($self, /)\n"
-             "--\n\n"
-             "Return what the server has done, as a frozen HTTPServerStatistics: of the run that\n"
-             "is on, or of the last one.\n\n"
-             "Blocks: never. Thread-safety: any thread.");
-
-static PyObject *http_statistics(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    struct tc_py_http_server *self = tc_py_http_server_of(object);
-    struct tc_py_state *state = (struct tc_py_state *)PyType_GetModuleState(Py_TYPE(self));
-    struct tc_py_native *record;
-    struct http_look look;
-
-    if (state == NULL || tc_py_server_check(&self->server) < 0) {
-        return NULL;
-    }
-    record = tc_py_server_hold(&self->server);
-    if (record == NULL) {
-        Py_BEGIN_CRITICAL_SECTION(self);
-        look.net = self->server.last;
-        look.http = self->last_http;
-        look.uploads = self->last_uploads;
-        Py_END_CRITICAL_SECTION();
-        look.net.listening = false;
-    } else {
-        tc_server_statistics(record->server, &look.net);
-        tc_http_server_statistics(record->subject, &look.http);
-        tc_http_server_upload_statistics(record->subject, &look.uploads);
-        tc_py_server_release(&self->server, record, false);
-    }
-    return tc_py_counters_record(&http_counters, state->http_statistics_type, &look);
-}
 
 /* ---- making ----------------------------------------------------------------------------- */
 
@@ -558,7 +511,7 @@ static PyMethodDef http_methods[] = {
      tc_py_http_static_doc},
     {"upload", TC_PY_KEYWORD_FUNCTION(tc_py_http_upload), METH_FASTCALL | METH_KEYWORDS,
      tc_py_http_upload_doc},
-    {"statistics", http_statistics, METH_NOARGS, statistics_doc},
+    {"statistics", tc_py_http_statistics, METH_NOARGS, tc_py_http_statistics_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -583,16 +536,11 @@ int tc_py_add_http_server(PyObject *module)
 {
     struct tc_py_state *state = tc_py_state_of(module);
 
-    state->http_statistics_type = tc_py_counters_type(&http_counters);
-    if (state->http_statistics_type == NULL ||
-        PyModule_AddObjectRef(module, "HTTPServerStatistics",
-                              (PyObject *)state->http_statistics_type) < 0) {
-        return -1;
-    }
     state->http_server_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &http_server_spec,
                                                  (PyObject *)state->native_server_type);
-    if (state->http_server_type == NULL || tc_py_add_http_routes(module) < 0) {
+    if (state->http_server_type == NULL || tc_py_add_http_statistics(module) < 0 ||
+        tc_py_add_http_routes(module) < 0) {
         return -1;
     }
     return PyModule_AddType(module, state->http_server_type);

@@ -51,8 +51,8 @@ int tc_py_http_route_error(int error, PyObject *b_path);
  * (http_server.c). */
 struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields);
 
-/* HS1: the model there is, or a new one, borrowed; NULL with an exception set. In the critical section
- * (http_server.c). */
+/* HS1: the model there is, or a new one, borrowed; NULL with an exception set. In the critical section,
+ * which it may leave to make one: what was found in it before may have changed (http_server.c). */
 struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self);
 
 /* ---- http_static.c ------------------------------------------------------------------------ */
@@ -64,6 +64,7 @@ PyObject *tc_py_http_static(PyObject *object, PyObject *const *args, Py_ssize_t 
 
 /* Give `native` what `files` says. Returns 0, or -1 with an exception set. */
 int tc_py_http_add_files(struct tc_http_server *native, PyObject *b_files);
+
 /* ---- http_upload.c ------------------------------------------------------------------------ */
 
 extern const char tc_py_http_upload_doc[];
@@ -71,8 +72,17 @@ extern const char tc_py_http_upload_doc[];
 PyObject *tc_py_http_upload(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames);
 
-/* Give `native` what `uploads` says. Returns 0, or -1 with an exception set. */
+/* Give `native` what `uploads` says; detaches meanwhile. Returns 0, or -1 with an exception set. */
 int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_uploads);
+
+/* ---- http_statistics.c -------------------------------------------------------------------- */
+
+extern const char tc_py_http_statistics_doc[];
+
+PyObject *tc_py_http_statistics(PyObject *object, PyObject *ignored);
+
+/* Create the types HTTPServerStatistics and UploadProgress. */
+int tc_py_add_http_statistics(PyObject *module);
 
 /* ---- http_routes.c ------------------------------------------------------------------------ */
 

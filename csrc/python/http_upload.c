@@ -1,8 +1,11 @@
-/* HTTPServer.upload(): which directories take uploads, kept as a list beside the other routes. */
+/* HTTPServer.upload(): which directories take uploads, kept as a list beside the other routes; and what
+ * is on its way into them. */
 #include "python/args.h"
 #include "python/errors.h"
+#include "python/gil.h"
 #include "python/http_server.h"
 
+#include "base/clock.h"
 #include "http/upload_route.h"
 
 #include <errno.h>
@@ -13,9 +16,10 @@ enum { OVERWRITE = 1 << 0, NO_SYNC = 1 << 1 };
 /* What an item of `uploads` holds, in its order. */
 enum { PREFIX, DIRECTORY, MAX_SIZE, QUOTA, MODE, SWITCHES };
 
-static int add_item(struct tc_http_server *native, PyObject *b_item)
+/* Open the directory of an item, detached, since it may have many files to be counted. Returns NULL with
+ * OSError set. */
+static struct tc_upload_dir *open_directory(PyObject *b_item)
 {
-    PyObject *b_prefix = PyTuple_GET_ITEM(b_item, PREFIX);
     const char *directory = PyBytes_AS_STRING(PyTuple_GET_ITEM(b_item, DIRECTORY));
     long switches = PyLong_AsLong(PyTuple_GET_ITEM(b_item, SWITCHES));
     struct tc_upload_options options = {
@@ -25,39 +29,57 @@ static int add_item(struct tc_http_server *native, PyObject *b_item)
         .overwrite = (switches & OVERWRITE) != 0,
         .no_sync = (switches & NO_SYNC) != 0,
     };
-    const char *prefix = PyUnicode_AsUTF8(b_prefix);
-    int error;
+    struct tc_upload_dir *dir = NULL;
+    PyThreadState *thread = tc_gil_release();
+    int error = tc_upload_dir_open(directory, &options, &dir);
 
-    if (prefix == NULL) {
-        return -1;
-    }
-    error = tc_http_server_upload(native, prefix, directory, &options, NULL);
-    if (error == -EEXIST || error == -ENOSPC) {
-        return tc_py_http_route_error(error, b_prefix);
-    }
+    tc_gil_acquire(thread);
     if (error < 0) {
         (void)tc_py_error_os(error, "cannot take uploads into a directory", directory);
-        return -1;
     }
-    return 0;
+    return dir;
+}
+
+/* Give `native` an opened directory. Returns 0; -1 with an exception set, and the directory closed. */
+static int add_directory(struct tc_http_server *native, PyObject *b_item, struct tc_upload_dir *dir)
+{
+    PyObject *b_prefix = PyTuple_GET_ITEM(b_item, PREFIX);
+    const char *prefix = PyUnicode_AsUTF8(b_prefix);
+    int error = prefix == NULL ? -ENOMEM : tc_http_server_upload_dir(native, prefix, dir);
+
+    if (error == 0) {
+        return 0;
+    }
+    tc_upload_dir_close(dir);
+    return prefix == NULL ? -1 : tc_py_http_route_error(error, b_prefix);
 }
 
 int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_uploads)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(b_uploads); i++) {
-        if (add_item(native, PyList_GET_ITEM(b_uploads, i)) < 0) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(b_uploads, i)); /* while others run */
+        struct tc_upload_dir *dir = open_directory(item);
+        int result = dir == NULL ? -1 : add_directory(native, item, dir);
+
+        Py_DECREF(item);
+        if (result < 0) {
             return -1;
         }
     }
     return 0;
 }
 
-/* Add an item to the list, and to the model, which checks it. In the critical section. */
-static int keep_item(struct tc_py_http_server *self, PyObject *b_item)
+/* Add an item to the list, and to the model, which checks it. In the critical section, which is not
+ * left once there is a model. Takes the directory over. */
+static int keep_item(struct tc_py_http_server *self, PyObject *b_item, struct tc_upload_dir *dir)
 {
     struct tc_http_server *model = tc_py_http_model(self);
 
-    if (model == NULL || add_item(model, b_item) < 0) {
+    if (model == NULL) {
+        tc_upload_dir_close(dir);
+        return -1;
+    }
+    if (add_directory(model, b_item, dir) < 0) {
         return -1;
     }
     if (PyList_Append(self->uploads, b_item) < 0) {
@@ -119,9 +141,10 @@ const char tc_py_http_upload_doc[] =
     "answer means that it is on the disk, with False a crash of the machine may lose or spoil it.\n"
     "max_size is what a file may have, quota what all files of the directory may have together, in\n"
     "bytes, None for no limit (then 413 and 507; 507 on a full disk, too). mode is that of the files,\n"
-    "less the process's umask, always with 0o600. statistics() counts what is on the way.\n"
-    "Blocks: while the directory is opened, and its files counted for a quota. Thread-safety: any\n"
-    "thread.\n"
+    "less the process's umask, always with 0o600. statistics() counts what is on the way, and lists\n"
+    "it as uploading.\n"
+    "Blocks: while the directory is opened, and its files counted for a quota; other threads run\n"
+    "meanwhile. Thread-safety: any thread.\n"
     "Raises: RuntimeError while the server runs; OSError if the directory cannot be opened or written\n"
     "to, also from start(); TypeError and ValueError, naming the parameter.";
 
@@ -133,6 +156,7 @@ PyObject *tc_py_http_upload(PyObject *object, PyObject *const *args, Py_ssize_t 
     static const struct tc_py_params params = {"upload", names, 2};
     struct tc_py_http_server *self = tc_py_http_server_of(object);
     PyObject *b_values[TC_ARRAY_LEN(names)];
+    struct tc_upload_dir *dir;
     PyObject *item;
     int result;
 
@@ -144,11 +168,13 @@ PyObject *tc_py_http_upload(PyObject *object, PyObject *const *args, Py_ssize_t 
         return PyErr_Format(PyExc_TypeError, "upload() needs a prefix, a directory and max_size");
     }
     item = make_item(b_values);
-    if (item == NULL) {
+    dir = item == NULL ? NULL : open_directory(item);
+    if (dir == NULL) {
+        Py_XDECREF(item);
         return NULL;
     }
     Py_BEGIN_CRITICAL_SECTION(self);
-    result = keep_item(self, item);
+    result = keep_item(self, item, dir);
     Py_END_CRITICAL_SECTION();
     Py_DECREF(item);
     return result < 0 ? NULL : Py_NewRef(Py_None);

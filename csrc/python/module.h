@@ -28,6 +28,7 @@ struct tc_py_state {
     PyTypeObject *echo_server_type; /* owned                                            */
     PyTypeObject *http_server_type; /* owned                                            */
     PyTypeObject *http_statistics_type; /* owned; a structseq                           */
+    PyTypeObject *upload_progress_type; /* owned; a structseq                           */
     PyTypeObject *relay_type;       /* owned                                            */
     struct tc_py_loop_state loop;   /* loops, tasks, futures                           */
     struct tc_py_sync_state sync;   /* locks, events, queues                           */

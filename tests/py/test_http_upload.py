@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import http.client
 import json
 import os
 import shutil
 import socket
+import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import tinycoro
 from support import PATIENCE, receive, run_curl, wait_until
-from tinycoro import HTTPServer
+from tinycoro import HTTPServer, _core
 
 LARGE = bytes(range(256)) * 4096
 
@@ -125,6 +131,9 @@ def test_statistics_show_an_upload_on_its_way(server: HTTPServer, tmp_path: Path
         client.sendall(b"x" * 600)
         assert wait_until(lambda: server.statistics().upload_bytes == 600, PATIENCE)
         assert server.statistics().uploads == 1
+        (file,) = server.statistics().uploading
+        assert (file.name, file.received, file.expected) == ("slow", 600, 1000)
+        assert 0 < file.seconds < PATIENCE
         assert os.listdir(tmp_path) == []
         client.sendall(b"x" * 400)
         assert receive(client, 12) == b"HTTP/1.1 201"
@@ -138,6 +147,30 @@ def test_statistics_show_an_upload_on_its_way(server: HTTPServer, tmp_path: Path
     server.wait(PATIENCE)
     last = server.statistics()
     assert (last.uploads, last.upload_bytes, last.uploads_stored) == (0, 1001, 1)
+    assert last.uploading == ()
+
+
+def test_statistics_list_the_oldest_uploads(server: HTTPServer) -> None:
+    def has_uploads(count: int) -> bool:
+        return server.statistics().uploads == count
+
+    with contextlib.ExitStack() as clients:
+        for number in range(70):
+            client = clients.enter_context(
+                socket.create_connection(server.address, timeout=PATIENCE)
+            )
+            name = f"%E4{number}" if number % 2 else f"%C3%A4{number}"
+            client.sendall(
+                b"PUT /files/%b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+                % name.encode()
+            )
+            assert wait_until(partial(has_uploads, number + 1), PATIENCE)
+        shown = server.statistics().uploading
+        assert len(shown) == 64
+        assert [file.name for file in shown[:3]] == ["ä0", "\udce41", "ä2"]
+        assert {(file.received, file.expected) for file in shown} == {(0, None)}
+        assert repr(shown[0]).startswith("tinycoro.UploadProgress(name='ä0', received=0, expected=")
+    assert wait_until(lambda: server.statistics().uploads == 0, PATIENCE)
 
 
 def test_overwrite_and_a_second_run(tmp_path: Path) -> None:
@@ -172,6 +205,74 @@ def test_curl_uploads_by_put_and_form(server: HTTPServer, tmp_path: Path) -> Non
     for arguments in (["-T", str(source), f"{url}/put"], ["-F", f"f=@{source}", url]):
         (file,) = json.loads(run_curl(*arguments))["files"]
         assert (tmp_path / file["name"]).read_bytes() == LARGE
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+def test_fsync_is_asked_for_and_only_then(tmp_path: Path, fsync: bool) -> None:
+    server = HTTPServer()
+    server.upload("/", tmp_path, max_size=None, fsync=fsync)
+    with server:
+        _core._fault_arm("fsync", 1, errno.EIO, None)
+        try:
+            response, _ = send(server, "PUT", "/name", LARGE)
+        finally:
+            _core._fault_disarm()
+    assert response.status == (500 if fsync else 201)
+    assert _core._fault_hits("fsync") == fsync
+    assert os.listdir(tmp_path) == ([] if fsync else ["name"])
+
+
+def test_other_threads_run_while_a_directory_is_opened(tmp_path: Path) -> None:
+    """With a switch interval of hours they do only if upload() lets go of the GIL."""
+    go = threading.Lock()
+    has_run = threading.Event()
+
+    def run() -> None:
+        with go:
+            has_run.set()
+
+    go.acquire()
+    thread = threading.Thread(target=run)
+    thread.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(4000)
+    try:
+        go.release()
+        for _ in range(20_000):
+            server = HTTPServer()
+            server.upload("/", tmp_path, max_size=None, quota=1)
+            if has_run.is_set():
+                break
+        ran = has_run.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert ran
+
+
+def test_threads_that_add_routes_at_once_add_them_all(tmp_path: Path) -> None:
+    for _ in range(10):
+        server = HTTPServer()
+
+        def add(thread: int, server: HTTPServer = server) -> None:
+            for number in range(5):
+                server.upload(f"/up/{thread}/{number}", tmp_path, max_size=9, quota=1 << 20)
+                server.respond(f"/fixed/{thread}/{number}", "here")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(4)))
+        with server:
+            client = http.client.HTTPConnection(*server.address, timeout=PATIENCE)
+            for thread in range(4):
+                for number in range(5):
+                    client.request("GET", f"/fixed/{thread}/{number}")
+                    response = client.getresponse()
+                    assert (response.status, response.read()) == (200, b"here")
+                    client.request("POST", f"/up/{thread}/{number}", b"0123456789")
+                    response = client.getresponse()
+                    assert response.status == 413
+                    response.read()
+            client.close()
 
 
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:

@@ -176,6 +176,27 @@ TC_TEST(test_upload_without_tmpfile_with_overwrite_replaces_files_only)
     check_overwrite(open_dir_without_tmpfile(&(struct tc_upload_options){.overwrite = true}));
 }
 
+/* ---- the disk ------------------------------------------------------------------------------ */
+
+TC_TEST(test_upload_is_written_through_unless_that_is_not_wanted)
+{
+    make_root();
+    for (int no_sync = 0; no_sync <= 1; no_sync++) {
+        struct tc_upload_dir *dir = open_dir(&(struct tc_upload_options){.no_sync = no_sync != 0});
+        tc_fault_arm(TC_SYS_FSYNC, 1, EIO, UINT64_MAX);
+        TC_CHECK_EQ(upload(dir, "file", 10), no_sync ? 0 : -EIO);
+        TC_CHECK_EQ(tc_fault_hits(TC_SYS_FSYNC), !no_sync);
+        /* Of the directory, too. */
+        tc_fault_arm(TC_SYS_FSYNC, 2, EIO, UINT64_MAX);
+        TC_CHECK_EQ(upload(dir, "other", 10), no_sync ? 0 : -EIO);
+        TC_CHECK_EQ(tc_fault_hits(TC_SYS_FSYNC), !no_sync);
+        tc_fault_disarm_all();
+        check_entries(no_sync ? 2 : 0);
+        tc_upload_dir_close(dir);
+    }
+    remove_root();
+}
+
 /* ---- limits ------------------------------------------------------------------------------- */
 
 TC_TEST(test_upload_beyond_max_size_is_refused_at_once_or_on_the_way)

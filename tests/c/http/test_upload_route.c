@@ -160,6 +160,79 @@ TC_TEST(test_upload_route_forgets_what_an_abort_cuts_off)
     stop_uploads(&fixture);
 }
 
+TC_TEST(test_upload_route_tells_how_far_each_file_is)
+{
+    struct fixture fixture = start_uploads("/f", &(struct tc_upload_options){0});
+    struct tc_upload_progress progress[3];
+    int fds[3];
+
+    for (int i = 0; i < 3; i++) {
+        char head[128];
+        fds[i] = connect_to(fixture.net);
+        (void)snprintf(head, sizeof head, "PUT /f/%c HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n%s", 'a' + i,
+                       i == 1 ? "Transfer-Encoding: chunked" : "Content-Length: 1000",
+                       i == 1 ? "4\r\n0123\r\n" : "0123");
+        say(fds[i], head);
+        WAIT_UNTIL(statistics_of(fixture.dir).bytes_received == (uint64_t)(4 * (i + 1)));
+    }
+    TC_CHECK_EQ(tc_http_server_upload_progress(fixture.server, progress, 0), 3);
+    TC_CHECK_EQ(tc_http_server_upload_progress(fixture.server, progress, 1), 3);
+    TC_CHECK(strcmp(progress[0].name, "a") == 0);
+    TC_CHECK_EQ(tc_http_server_upload_progress(fixture.server, progress, 3), 3);
+    for (int i = 0; i < 3; i++) {
+        TC_CHECK(progress[i].name[0] == 'a' + i && progress[i].name[1] == '\0');
+        TC_CHECK_EQ(progress[i].bytes, 4);
+        TC_CHECK_EQ(progress[i].total, i == 1 ? -1 : 1000);
+        TC_CHECK(progress[i].since_ns <= tc_clock_now_ns());
+    }
+    close(fds[0]);
+    WAIT_UNTIL(statistics_of(fixture.dir).files_in_progress == 2);
+    TC_CHECK_EQ(tc_http_server_upload_progress(fixture.server, progress, 3), 2);
+    TC_CHECK(strcmp(progress[0].name, "b") == 0);
+    say(fds[1], "0\r\n\r\n");
+    hear(fds[1], "}]}\n");
+    TC_CHECK_EQ(statistics_of(fixture.dir).files_in_progress, 1);
+    TC_CHECK_EQ(statistics_of(fixture.dir).bytes_received, 12);
+    close(fds[1]);
+    close(fds[2]);
+    stop_uploads(&fixture);
+}
+
+TC_TEST(test_upload_progress_is_that_of_all_directories)
+{
+    struct fixture fixture = {.runtime = start_runtime(1)};
+    struct tc_upload_progress progress[2];
+    int fds[2];
+
+    make_root();
+    TC_CHECK_EQ(tc_http_server_new(&(struct tc_http_options){0}, &fixture.server), 0);
+    for (int i = 0; i < 2; i++) {
+        TC_CHECK_EQ(tc_http_server_upload(fixture.server, i == 0 ? "/a" : "/b", root,
+                                          &(struct tc_upload_options){0}, &fixture.dir),
+                    0);
+    }
+    TC_CHECK_EQ(tc_http_server_upload(fixture.server, "/b", root, &(struct tc_upload_options){0},
+                                      NULL),
+                -EEXIST);
+    TC_CHECK_EQ(tc_http_server_start(fixture.server, fixture.runtime), 0);
+    fixture.net = tc_http_server_net(fixture.server);
+    for (int i = 0; i < 2; i++) {
+        fds[i] = connect_to(fixture.net);
+        say(fds[i], i == 0 ? "PUT /a/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
+                           : "PUT /b/y HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+        WAIT_UNTIL(tc_http_server_upload_progress(fixture.server, progress, 0) == (size_t)i + 1);
+    }
+    for (size_t max = 0; max <= 2; max++) {
+        memset(progress, 0, sizeof progress);
+        TC_CHECK_EQ(tc_http_server_upload_progress(fixture.server, progress, max), 2);
+        TC_CHECK_EQ((progress[0].name[0] != '\0') + (progress[1].name[0] != '\0'), max);
+    }
+    TC_CHECK_EQ('x' + 'y', progress[0].name[0] + progress[1].name[0]);
+    close(fds[0]);
+    close(fds[1]);
+    stop_uploads(&fixture);
+}
+
 TC_TEST(test_upload_route_says_what_the_disk_says)
 {
     struct fixture fixture = start_uploads("/f", &(struct tc_upload_options){0});
