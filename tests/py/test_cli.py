@@ -219,11 +219,14 @@ def test_static_serves_a_directory_with_the_words_of_http_server(
         assert process.returncode == 0
 
 
-def test_static_says_what_is_wrong_with_its_words(tmp_path: Path) -> None:
-    missing = _run("static", str(tmp_path / "nothing"), "0")
+@pytest.mark.parametrize("command", ["static", "upload"])
+def test_directory_commands_say_what_is_wrong_with_their_words(
+    tmp_path: Path, command: str
+) -> None:
+    missing = _run(command, str(tmp_path / "nothing"), "0")
     assert (missing.returncode, missing.stdout) == (3, "")
     assert "No such file or directory" in missing.stderr
     for words in ((".", "x"), (".", "70000"), (".", "0", "more")):
-        wrong = _run("static", *words)
+        wrong = _run(command, *words)
         assert wrong.returncode == 2
         assert "usage: " in wrong.stderr

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from . import echo, http, repl, static, version
+from . import echo, http, repl, static, upload, version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     echo.add(commands)
     http.add(commands)
     static.add(commands)
+    upload.add(commands)
     options = parser.parse_args(arguments)
     if options.version:
         return version.run()

@@ -1,15 +1,18 @@
 """What the commands that serve have in common: numbers, signals, the first and the last line."""
 
 import argparse
+import re
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias
 
 from .. import EchoServer, HTTPServer, configure
+from .progress import Progress
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -36,6 +39,20 @@ def port(text: str) -> int:
 def seconds(text: str) -> float | None:
     """A time limit; "none" is no limit."""
     return None if text == "none" else float(text)
+
+
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def size(text: str) -> int | None:
+    """A number of bytes: 4096, 64K, 1.5GiB (powers of 1024); "none" is no limit."""
+    if text == "none":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.lower())
+    number = int(float(match[1]) * (1 << _UNITS[match[2]])) if match else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes such as 500M, nor 'none'")
+    return number
 
 
 def raise_descriptor_limit() -> None:
@@ -65,14 +82,33 @@ class _Stop:
             self.server.abort()
 
 
+def _wait(server: Server, progress: Progress | None) -> None:
+    """Wait until the server has stopped, with the line of progress on the terminal."""
+    if progress is None or not progress.is_shown or not isinstance(server, HTTPServer):
+        server.wait()
+        return
+    try:
+        while not server.closed:
+            with suppress(TimeoutError):
+                server.wait(progress.PAUSE)
+            progress.show(server.statistics())
+    finally:
+        progress.clear()
+    server.wait()  # raises what went wrong
+
+
 def serve(
     command: str,
     workers: int | None,
     make: Callable[[], Server],
     summary: Callable[[Server, float], str],
     scheme: str = "",
+    progress: Progress | None = None,
 ) -> int:
-    """Make a server, serve until it is told to stop, and return the exit code of the process."""
+    """Make a server, serve until it is told to stop, and return the exit code of the process.
+
+    `progress`, if it has a terminal, shows the uploads of an HTTP server meanwhile.
+    """
     try:
         raise_descriptor_limit()
         if workers is not None:
@@ -89,7 +125,7 @@ def serve(
     print(f"tinycoro {command} listening on {scheme}{shown}:{number}", flush=True)
     stop.apply()
     try:
-        server.wait()
+        _wait(server, progress)
     except OSError as error:
         print(f"tinycoro {command}: {error}", file=sys.stderr)
         return 1

@@ -4,8 +4,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .. import HTTPServer
+from .directory import add_words, read_words
 from .http import add_options, make_server, summary
-from .serving import port, seconds, serve
+from .serving import seconds, serve
 
 if TYPE_CHECKING:
     from .serving import Commands
@@ -18,14 +19,9 @@ def add(commands: "Commands") -> None:
         description="Serve DIR over HTTP/1.1: index.html or a listing for directories, ranges, "
         "entity tags, conditional requests. The first SIGINT or SIGTERM drains, the second ends at "
         "once.",
-        usage="%(prog)s [options] [DIR] [PORT]",
     )
-    parser.add_argument("words", nargs="*", metavar="DIR PORT", help="default: . 8000")
     add_options(parser, 8000)
-    parser.add_argument(
-        "--bind", "-b", dest="host", default=argparse.SUPPRESS, metavar="ADDRESS", help="= --host"
-    )
-    parser.add_argument("--directory", "-d", metavar="DIR", help="DIR, if not given before PORT")
+    add_words(parser)
     parser.add_argument("--index", default="index.html", metavar="NAME", help="for directories")
     parser.add_argument("--no-listing", action="store_true", help="403 for directories without it")
     parser.add_argument("--dotfiles", action="store_true", help="serve and list .names, too")
@@ -40,26 +36,11 @@ def add(commands: "Commands") -> None:
         metavar="SECONDS",
         help="how long a file may be sent as it was (default: 1)",
     )
-    parser.set_defaults(run=run, parser=parser)
-
-
-def _read_words(options: argparse.Namespace) -> None:
-    """DIR and PORT, in this order, either of which may be missing; a DIR comes first if it can."""
-    parser: argparse.ArgumentParser = options.parser
-    words: list[str] = options.words
-    if options.directory is None:
-        options.directory, words = (words[0], words[1:]) if words else (".", words)
-    if len(words) > 1:
-        parser.error(f"unrecognized arguments: {' '.join(words[1:])}")
-    if words:
-        try:
-            options.port = port(words[0])
-        except (ValueError, argparse.ArgumentTypeError):
-            parser.error(f"PORT: {words[0]!r} is not a number from 0 to 65535")
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    _read_words(options)
+    read_words(options)
 
     def make() -> HTTPServer:
         server = make_server(options)
