@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import resource
@@ -169,17 +170,53 @@ def test_echo_raises_the_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_http_answers_and_drains() -> None:
-    options = ("--limit-concurrency", "5", "--timeout-keep-alive", "60", "--backlog", "16")
-    with _serving("http", *options, scheme="http://") as (process, address):
-        for path, text in (("/", b"<h1>tinycoro"), ("/hello", b"Hello, world!")):
+def test_http_has_a_route_of_each_kind(tmp_path: Path) -> None:
+    environment = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(tmp_path)
+    try:
+        options = ("--limit-concurrency", "5", "--timeout-keep-alive", "60", "--backlog", "16")
+        with _serving("http", *options, scheme="http://") as (process, address):
             client = http.client.HTTPConnection(*address, timeout=PATIENCE)
-            client.request("GET", path)
-            assert text in client.getresponse().read()
+
+            def ask(method: str, path: str, status: int = 200) -> bytes:
+                client.request(method, path, b"sent" if method == "PUT" else None)
+                response = client.getresponse()
+                assert response.status == status, path
+                return response.read()
+
+            page = ask("GET", "/").decode()
+            for picture in re.findall(r'src="([^"]+)"', page):
+                ask("GET", picture)
+            for link in re.findall(r'href="([^"]+)"', page):
+                ask("HEAD", link)
+            assert ask("GET", "/hello") == b"Hello, world!\n"
+            assert ask("GET", "/hello/you") == b"Hello, you!\n"
+            ask("PUT", "/files/new", 201)
+            assert ask("GET", "/files/new") == b"sent"
+            assert b"large.bin" in ask("GET", "/files/")
+            assert json.loads(ask("GET", "/statistics"))["uploads_stored"] == 1
             client.close()
-        process.send_signal(signal.SIGTERM)
-        assert re.fullmatch(r"2 requests on 2 connections in .* 0 errors\n", _finish(process))
-        assert process.returncode == 0
+            (folder,) = tmp_path.iterdir()
+            process.send_signal(signal.SIGTERM)
+            assert re.fullmatch(r"14 requests on 1 connections in .* 0 errors\n", _finish(process))
+            assert process.returncode == 0
+            assert not folder.exists()
+    finally:
+        os.environ.pop("TMPDIR")
+        if environment is not None:
+            os.environ["TMPDIR"] = environment
+
+
+def test_http_shows_a_directory_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("ours")
+    with _serving("http", "-d", str(tmp_path), scheme="http://") as (process, address):
+        client = http.client.HTTPConnection(*address, timeout=PATIENCE)
+        client.request("GET", "/files/file")
+        assert client.getresponse().read() == b"ours"
+        client.close()
+        process.send_signal(signal.SIGINT)
+        _finish(process)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_version_describes_the_build() -> None:
