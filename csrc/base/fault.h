@@ -76,6 +76,8 @@
     X(TC_SYS_SOCKET, "socket") \
     X(TC_SYS_SOCKETPAIR, "socketpair") \
     X(TC_SYS_TIMER_SLACK, "prctl_timer_slack") \
+    X(TC_SYS_TIMERFD_CREATE, "timerfd_create") \
+    X(TC_SYS_TIMERFD_SETTIME, "timerfd_settime") \
     X(TC_SYS_UNLINK, "unlink") \
     X(TC_SYS_UNLINKAT, "unlinkat") \
     X(TC_SYS_WRITE, "write") \

@@ -37,7 +37,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-/* ---- epoll and eventfd ---------------------------------------------------------------- */
+/* ---- epoll, eventfd and timerfd ------------------------------------------------------- */
 
 TC_NODISCARD int tc_sys_epoll_create(int flags);
 TC_NODISCARD int tc_sys_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
@@ -52,6 +52,12 @@ TC_NODISCARD int tc_sys_epoll_wait(int epfd, struct epoll_event *events, int max
 bool tc_sys_has_precise_epoll(void);
 
 TC_NODISCARD int tc_sys_eventfd(unsigned initial, int flags);
+
+/* A timer on CLOCK_MONOTONIC; `flags` of timerfd_create(2). */
+TC_NODISCARD int tc_sys_timerfd(int flags);
+
+/* Have it become readable once, delay_ns (> 0) from now. */
+TC_NODISCARD int tc_sys_timerfd_arm(int fd, int64_t delay_ns);
 
 /* The timeout in milliseconds: rounds up, saturates, -1 = for ever. */
 int tc__sys_timeout_ms(int64_t timeout_ns);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,7 +191,7 @@ TC_NOINLINE int tc_sys_epoll_wait(int epfd, struct epoll_event *events, int max_
     return outcome(err);
 }
 
-/* ---- epoll and eventfd ---------------------------------------------------------------- */
+/* ---- epoll, eventfd and timerfd ------------------------------------------------------- */
 
 TC_NOINLINE int tc_sys_epoll_create(int flags)
 {
@@ -212,6 +213,24 @@ TC_NOINLINE int tc_sys_eventfd(unsigned initial, int flags)
     int err = tc_fault_check(TC_SYS_EVENTFD);
 
     return err != 0 ? err : outcome(eventfd(initial, flags));
+}
+
+TC_NOINLINE int tc_sys_timerfd(int flags)
+{
+    int err = tc_fault_check(TC_SYS_TIMERFD_CREATE);
+
+    return err != 0 ? err : outcome(timerfd_create(CLOCK_MONOTONIC, flags));
+}
+
+TC_NOINLINE int tc_sys_timerfd_arm(int fd, int64_t delay_ns)
+{
+    struct itimerspec when = {
+        .it_value.tv_sec = (time_t)(delay_ns / TC_NS_PER_SEC),
+        .it_value.tv_nsec = (long)(delay_ns % TC_NS_PER_SEC),
+    };
+    int err = tc_fault_check(TC_SYS_TIMERFD_SETTIME);
+
+    return err != 0 ? err : outcome(timerfd_settime(fd, 0, &when, NULL));
 }
 
 /* ---- sockets -------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/timerfd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -65,6 +66,27 @@ struct tc_slab *tc__io_timer_nodes(void)
 
 /* ---- the driver ----------------------------------------------------------------------------------- */
 
+static void close_tick(struct tc_io *io)
+{
+    if (io->tick_fd >= 0) {
+        tc_sys_close(io->tick_fd);
+        io->tick_fd = -1;
+    }
+}
+
+/* Only workers who look after others need ticks. Without a descriptor for them there are none, and
+ * the polls have limits. */
+static void open_tick(struct tc_io *io, struct tc_runtime *runtime)
+{
+    io->tick_fd = -1;
+    if (tc_runtime_workers(runtime) > 1) {
+        io->tick_fd = tc_sys_timerfd(TFD_CLOEXEC | TFD_NONBLOCK);
+    }
+    if (io->tick_fd >= 0 && tc_poller_add(&io->poller, io->tick_fd, TC_IO_TAG_TICK, false) != 0) {
+        close_tick(io);
+    }
+}
+
 static int io_worker_init(struct tc_worker *worker)
 {
     make_shared();
@@ -78,6 +100,7 @@ static int io_worker_init(struct tc_worker *worker)
         return rc;
     }
     tc_timers_init(&io->timers, &shared.timers);
+    open_tick(io, worker->runtime);
     worker->io = io;
     return 0;
 }
@@ -87,12 +110,39 @@ static void io_worker_fini(struct tc_worker *worker)
     struct tc_io *io = tc__io_of(worker);
 
     tc_timers_fini(&io->timers);
+    close_tick(io);
     tc_poller_close(&io->poller);
     if (io->scratch != NULL) {
         tc_sys_munmap(io->scratch, TC_IO_SCRATCH_BYTES);
     }
     tc_mem_free(io, sizeof *io);
     worker->io = NULL;
+}
+
+static int io_tick(struct tc_worker *worker, int64_t delay_ns)
+{
+    struct tc_io *io = tc__io_of(worker);
+    int rc;
+
+    if (tc_load_relaxed(&io->is_ticking)) { /* relaxed: who clears it wakes us */
+        return 0;
+    }
+    rc = io->tick_fd < 0 ? -ENOSYS : tc_sys_timerfd_arm(io->tick_fd, delay_ns);
+    tc_store_relaxed(&io->is_ticking, rc == 0); /* relaxed: our own */
+    return rc;
+}
+
+/* `source` has ticked. If somebody else has polled in its place, it is owed another tick. */
+static void ticked(struct tc_worker *worker, struct tc_worker *source)
+{
+    struct tc_io *io = tc__io_of(source);
+
+    if (source == worker) {
+        tc_store_relaxed(&io->is_ticking, false); /* relaxed: our own */
+    } else if (tc_sys_timerfd_arm(io->tick_fd, 1) != 0) {
+        tc_store_relaxed(&io->is_ticking, false); /* relaxed: the wake-up has it looked at */
+        tc_poller_wake(&io->poller);
+    }
 }
 
 static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t timeout_ns)
@@ -103,7 +153,9 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
 
     tc_worker_awake(worker);
     for (int i = 0; i < count; i++) {
-        tc__pollfd_prefetch(events[i].tag);
+        if (events[i].tag != TC_IO_TAG_TICK) {
+            tc__pollfd_prefetch(events[i].tag);
+        }
     }
     for (int i = 0; i < count; i++) {
         if (events[i].tag == 0) {
@@ -112,6 +164,10 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
             if (source != worker) {
                 tc_poller_wake(&tc__io_of(source)->poller);
             }
+            continue;
+        }
+        if (events[i].tag == TC_IO_TAG_TICK) {
+            ticked(worker, source);
             continue;
         }
         delivered += tc__pollfd_deliver(worker, events[i].tag, events[i].bits);
@@ -190,6 +246,7 @@ static void io_after_fork_child(struct tc_worker *worker)
     struct tc_io *io = tc__io_of(worker);
 
     tc_slab_for_each(&shared.slots, close_slot_of, worker);
+    close_tick(io);
     tc_poller_close(&io->poller);
 }
 
@@ -198,6 +255,7 @@ const struct tc_driver tc_io_driver = {
     .worker_fini = io_worker_fini,
     .poll = io_poll,
     .wake = io_wake,
+    .tick = io_tick,
     .now = io_now,
     .next_deadline = io_next_deadline,
     .expire = io_expire,

@@ -15,7 +15,11 @@ struct tc_io {
     unsigned char *scratch;          /* owner's thread; mapped at first use                     */
     struct tc_poller_event events[TC_POLLER_BATCH]; /* owner's thread                           */
     _Atomic uint32_t descriptors;    /* registered here; any thread                             */
+    int tick_fd;                     /* a timer, registered as TC_IO_TAG_TICK; -1: none         */
+    _Atomic bool is_ticking;         /* it is armed; owner, or who has polled in his place      */
 };
+
+#define TC_IO_TAG_TICK 1 /* no slot's: those hold an address */
 
 static inline struct tc_io *tc__io_of(struct tc_worker *worker)
 {

@@ -279,6 +279,14 @@ void tc_worker_awake(struct tc_worker *worker)
     worker->unguarded = true; /* I2: to be looked at before we run anything */
 }
 
+/* Have the sleep of a sentinel end in time. False: it needs a limit of its own. */
+static bool has_tick(struct tc_worker *worker)
+{
+    const struct tc_driver *driver = worker->driver;
+
+    return driver->tick != NULL && driver->tick(worker, TC_SENTINEL_NS) == 0;
+}
+
 static void park(struct tc_worker *worker)
 {
     struct tc_runtime *runtime = worker->runtime;
@@ -292,7 +300,7 @@ static void park(struct tc_worker *worker)
         int64_t now = tc_worker_clock(worker);
         timeout = next > now ? next - now : 0;
     }
-    if (worker->sentinel && timeout > TC_SENTINEL_NS) {
+    if (worker->sentinel && timeout > TC_SENTINEL_NS && !has_tick(worker)) {
         timeout = TC_SENTINEL_NS;
     }
     bool shortage = tc_load_relaxed(&runtime->shortage_count) != 0; /* relaxed: looked at again */

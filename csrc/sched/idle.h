@@ -12,7 +12,9 @@
  *    more.
  *  - Who finds nothing parks. While anybody runs, one parked worker is the sentinel: it wakes every
  *    TC_SENTINEL_NS, searches if any deque has work, and if a running worker's turn has not moved
- *    since the last look it takes that worker's `next`, its deque, and the events of its poller.
+ *    since the last look it takes that worker's `next`, its deque, and the events of its poller. Its
+ *    sleep is ended by the driver's tick, which is set once per TC_SENTINEL_NS, however often it
+ *    sleeps meanwhile: a limit of each poll made a small echo on two workers 1.3 times as dear.
  *
  * Submitting to a worker of one's own needs no fence: whoever pushes is running, so there is a
  * sentinel, and a missed wake-up costs at most TC_SENTINEL_NS of parallelism, never progress.

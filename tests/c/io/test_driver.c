@@ -104,10 +104,8 @@ TC_TEST(test_driver_every_failing_call_of_new_leaves_nothing_behind)
         enum tc_sys_call call;
         int error;
     } points[] = {
-        {TC_SYS_EPOLL_CREATE, EMFILE},
-        {TC_SYS_EVENTFD, ENFILE},
-        {TC_SYS_EPOLL_CTL, ENOSPC},
-        {TC_SYS_MMAP, ENOMEM},
+        {TC_SYS_EPOLL_CREATE, EMFILE},   {TC_SYS_EVENTFD, ENFILE}, {TC_SYS_EPOLL_CTL, ENOSPC},
+        {TC_SYS_TIMERFD_CREATE, EMFILE}, {TC_SYS_MMAP, ENOMEM},
     };
 
     TC_CHECK_EQ(live_once(), 0);
@@ -350,5 +348,37 @@ TC_TEST(test_driver_wake_up_taken_by_another_worker_is_passed_on)
     TC_CHECK_EQ(tc_io_driver.poll(sentinel, sleeper, 0), 0); /* takes the edge */
     TC_CHECK_EQ(tc_poller_wait(&tc__io_of(sleeper)->poller, events, 0), 1);
     TC_CHECK_EQ(events[0].tag, 0);
+    tc_runtime_free(runtime);
+}
+
+TC_TEST(test_driver_tick_ends_a_sleep_also_if_another_has_taken_it)
+{
+    struct tc_runtime_options options = {.workers = 2, .driver = &tc_io_driver};
+    struct tc_runtime *runtime;
+
+    tc_chaos_suspend(); /* which polls without a result */
+    TC_CHECK_EQ(tc_runtime_new(&options, &runtime), 0); /* no threads: turned by hand */
+    struct tc_worker *sentinel = tc_runtime_worker(runtime, 0);
+    struct tc_worker *sleeper = tc_runtime_worker(runtime, 1);
+    struct tc_io *io = tc__io_of(sleeper);
+
+    TC_CHECK_EQ(tc_io_driver.tick(sleeper, TC_NS_PER_MS), 0);
+    TC_CHECK_EQ(tc_io_driver.tick(sleeper, TC_NEVER), 0); /* one is due: changes nothing */
+    TC_CHECK_EQ(tc_io_driver.poll(sleeper, sleeper, TC_NEVER), 0);
+    TC_CHECK(!tc_load_relaxed(&io->is_ticking));
+
+    TC_CHECK_EQ(tc_io_driver.tick(sleeper, 1), 0);
+    TC_CHECK_EQ(tc_io_driver.poll(sentinel, sleeper, TC_NEVER), 0); /* takes it */
+    TC_CHECK(tc_load_relaxed(&io->is_ticking));
+    TC_CHECK_EQ(tc_io_driver.poll(sleeper, sleeper, TC_NEVER), 0);
+    TC_CHECK(!tc_load_relaxed(&io->is_ticking));
+
+    /* One that cannot be set is not due, whoever finds that out; the sleeper is woken for it. */
+    TC_CHECK_EQ(tc_io_driver.tick(sleeper, 1), 0);
+    tc_fault_arm(TC_SYS_TIMERFD_SETTIME, 1, EPERM, 2);
+    TC_CHECK_EQ(tc_io_driver.poll(sentinel, sleeper, TC_NEVER), 0);
+    TC_CHECK_EQ(tc_io_driver.poll(sleeper, sleeper, TC_NEVER), 0);
+    TC_CHECK_EQ(tc_io_driver.tick(sleeper, 1), -EPERM);
+    tc_fault_disarm_all();
     tc_runtime_free(runtime);
 }

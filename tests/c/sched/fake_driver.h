@@ -289,6 +289,7 @@ static const struct tc_driver fake_driver = {
     .worker_fini = fake_worker_fini,
     .poll = fake_poll,
     .wake = fake_wake,
+    .tick = NULL,
     .now = fake_now,
     .next_deadline = fake_next_deadline,
     .expire = fake_expire,
