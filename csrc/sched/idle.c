@@ -117,6 +117,19 @@ static void stop_searching(struct tc_worker *worker)
     tc_idle_stop_search(&worker->runtime->idle);
 }
 
+/* Has any other worker fibers that it has not begun to run? */
+static bool is_loot_in_sight(struct tc_worker *worker)
+{
+    struct tc_runtime *runtime = worker->runtime;
+
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        if (i != worker->index && tc_deque_len(&runtime->workers[i].deque) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Doze in the own poller, then steal. True if there may be something to run now; the token is then
  * still held, and given back by tc__idle_found_work(). */
 static bool doze_and_search(struct tc_worker *worker, bool doze)
@@ -135,6 +148,7 @@ static bool doze_and_search(struct tc_worker *worker, bool doze)
             }
             worker->dozing = true;
             worker->polled = true;
+            worker->vain_dozes++; /* unless there is a theft afterwards */
             int events = worker->driver->poll(worker, worker, limit);
             tc_worker_awake(worker);
             if (events != 0 || tc_deque_len(&worker->deque) != 0 ||
@@ -148,6 +162,7 @@ static bool doze_and_search(struct tc_worker *worker, bool doze)
         size_t left = tc_deque_len(&victim->deque);
         worker->saw_more = left != 0;
         worker->saw_plenty = left >= TC_STEAL_PLENTY;
+        worker->vain_dozes = 0;
         return true;
     }
     stop_searching(worker);
@@ -358,8 +373,9 @@ void tc__idle(struct tc_worker *worker)
     if (tc_injectq_len(&runtime->inject) != 0 || !tc_inbox_is_empty(&worker->inbox)) {
         return; /* the next turn takes them */
     }
-    if (runtime->worker_count > 1) {
-        bool woken = worker->searching;
+    bool woken = worker->searching;
+    bool is_vain = worker->vain_dozes >= TC_DOZE_VAIN && !woken && !is_loot_in_sight(worker);
+    if (runtime->worker_count > 1 && !is_vain) {
         if (woken || tc_idle_start_search(&runtime->idle)) {
             worker->searching = true;
             bool doze = !woken && !worker->saw_plenty && tc_sys_has_precise_epoll();

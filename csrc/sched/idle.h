@@ -8,6 +8,8 @@
  *  - A worker that runs dry takes the token if it is free and first dozes in its own poller for
  *    TC_DOZE_NS; only then it steals. Work that arrives for it meanwhile costs no wake-up at all.
  *    Not if its last victim had TC_STEAL_PLENTY left: then the doze would be most of its time.
+ *    Nor if TC_DOZE_VAIN dozes were followed by no theft and there is nothing to steal: a server that
+ *    answers on the spot would set a timer for every short sleep.
  *  - A searcher that finds work gives the token back, and wakes the next worker if its victim has
  *    more.
  *  - Who finds nothing parks. While anybody runs, one parked worker is the sentinel: it wakes every

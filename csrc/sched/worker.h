@@ -54,6 +54,7 @@
 enum {
     TC_TURN_FIBERS = 61,       /* fibers a turn may run                                        */
     TC_NEXT_STREAK = 3,        /* fibers in a row from `next` while the deque is not empty      */
+    TC_DOZE_VAIN = 16,         /* dozes without a theft: none until others have work            */
     TC_STEAL_PLENTY = 128,     /* left with a victim: the thief comes back without a doze       */
 };
 
@@ -129,6 +130,7 @@ struct tc_worker {
     bool unguarded;                    /* has left the idle state, and not looked after I2 yet  */
     bool saw_more;                     /* the searcher's victim had more than was taken         */
     bool saw_plenty;                   /* ... and TC_STEAL_PLENTY or more was left              */
+    uint32_t vain_dozes;               /* dozes since the last theft                            */
     bool sentinel;                     /* parked as the sentinel                                */
     bool saw_activity;                 /* the last look as sentinel found a turn that had moved */
     struct tc_slab_cache fibers;
