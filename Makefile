@@ -6,10 +6,11 @@ PYTHON_IN_VENV = .venv/bin/python
 help:    ## this list
 	@sed -n 's/^\([a-z]*\): *[^#]*## /\1\t/p' Makefile
 
-run:     ## install into .venv, start the echo server and put load on it
+run:     ## install into .venv, put load on the echo and the HTTP server, check every byte
 	@sh tools/venv.sh build
 	@$(PYTHON_IN_VENV) -m pip install --quiet --no-build-isolation .
 	@$(PYTHON_IN_VENV) -P tools/demo.py
+	@$(PYTHON_IN_VENV) -P tools/demo_http.py
 
 test:    ## the bar for every commit: lint, C tests plain and under ASan+UBSan, pytest
 	@sh tools/test.sh

@@ -207,6 +207,20 @@ def test_http_has_a_route_of_each_kind(tmp_path: Path) -> None:
             os.environ["TMPDIR"] = environment
 
 
+def test_what_make_run_shows_of_http_is_right() -> None:
+    program = Path(__file__).parents[2] / "tools" / "demo_http.py"
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "everything was right, nothing was left behind" in done.stdout
+
+
 def test_http_shows_a_directory_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("ours")
     with _serving("http", "-d", str(tmp_path), scheme="http://") as (process, address):
