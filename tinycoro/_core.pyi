@@ -398,14 +398,22 @@ class HTTPServer(_NativeServer):
         *,
         workers: SupportsIndex | None = None,
         max_connections: SupportsIndex | None = None,
+        backlog: SupportsIndex | None = None,
+        reuse_port: bool = False,
         keep_alive_timeout: float | None = 30,
         header_timeout: float | None = 10,
         body_timeout: float | None = 30,
+        body_grace: float | None = 10,
+        min_body_rate: SupportsIndex = 500,
+        send_timeout: float | None = 30,
+        skip_timeout: float | None = 5,
         max_header_size: SupportsIndex = 16384,
+        max_request_line: SupportsIndex = 8192,
+        max_headers: SupportsIndex = 100,
         max_body: SupportsIndex = 1048576,
+        max_skipped_body: SupportsIndex = 65536,
+        max_chunk_extension: SupportsIndex = 256,
         drain_timeout: float | None = 30,
-        backlog: SupportsIndex | None = None,
-        reuse_port: bool = False,
     ) -> Self: ...
     def respond(
         self,
@@ -448,6 +456,7 @@ class HTTPServer(_NativeServer):
     ) -> Callable[[_HandlerT], _HandlerT]: ...
     def statistics(self) -> HTTPServerStatistics: ...
 
+def _http_limits() -> dict[str, float]: ...
 def _set_loop_thread(function: Callable[[], tuple[Loop, Callable[[], None]]], /) -> None: ...
 
 # ---- channels ------------------------------------------------------------------------------------

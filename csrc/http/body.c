@@ -198,8 +198,8 @@ void tc__http_body_abandon(struct tc_http_call *call)
         tc__http_drop_input(state);
     } else if (!call->body_is_done) {
         state->skip = call->is_chunked ? TC_HTTP_SKIP_CHUNKED : TC_HTTP_SKIP_LENGTH;
-        state->skip_left = call->is_chunked ? TC_HTTP_SKIP_BYTES : call->body_left;
+        state->skip_left = call->is_chunked ? call->server->skip_bytes : call->body_left;
         state->chunked = call->chunked;
-        state->deadline_ns = tc_deadline_after_ns(TC_HTTP_SKIP_NS);
+        state->deadline_ns = tc_deadline_after_ns(call->server->skip_timeout_ns);
     }
 }

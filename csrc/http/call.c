@@ -42,6 +42,7 @@ static void fill_request(struct tc_http_call *call, const struct tc_http_request
     call->body_is_done = !call->is_chunked && call->body_left == 0;
     call->must_continue = request->expects_continue && !call->body_is_done;
     call->has_no_body = request->method == TC_HTTP_HEAD;
+    tc__http_begin_chunked(call->server, &call->chunked);
 }
 
 static void fill_params(struct tc_http_call *call, const struct tc_http_found *found)

@@ -102,8 +102,10 @@ static int step_quoted(struct tc_chunked *chunked, char c)
 static int step_extension(struct tc_chunked *chunked, char c)
 {
     bool is_token = tc_http_is(c, TC_HTTP_TOKEN);
+    uint32_t limit =
+        chunked->extension_limit != 0 ? chunked->extension_limit : TC_CHUNKED_EXTENSION_BYTES;
 
-    if (++chunked->extension_bytes > TC_CHUNKED_EXTENSION_BYTES ||
+    if (++chunked->extension_bytes > limit ||
         ++chunked->extensions_bytes > TC_CHUNKED_EXTENSIONS_BYTES) {
         return TC_HTTP_E_CHUNK_OVERHEAD;
     }

@@ -28,7 +28,7 @@
 #include "http/error.h"
 
 enum {
-    TC_CHUNKED_EXTENSION_BYTES = 256, /* per chunk, from the first ';' */
+    TC_CHUNKED_EXTENSION_BYTES = 256, /* per chunk, from the first ';', unless told otherwise */
     TC_CHUNKED_EXTENSIONS_BYTES = 4096, /* per message */
     TC_CHUNKED_TRAILER_BYTES = 4096, /* per message */
 };
@@ -44,7 +44,7 @@ struct tc_chunked_data {
     size_t len; /* > 0 */
 };
 
-/* All zero at the start of a body. */
+/* All zero at the start of a body, but for the limit. */
 struct tc_chunked {
     uint64_t left; /* of the size being read, then bytes of the chunk still to come */
     uint32_t extension_bytes; /* in this chunk */
@@ -52,6 +52,7 @@ struct tc_chunked {
     uint32_t trailer_bytes;
     uint8_t digits; /* of the size being read */
     uint8_t state; /* in chunked.c */
+    uint16_t extension_limit; /* bytes a chunk; 0: TC_CHUNKED_EXTENSION_BYTES */
 };
 
 /* Go on with `len` bytes at `buf`. *used: how many of them are done with, data included.

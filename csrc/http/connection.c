@@ -61,7 +61,7 @@ static void set_deadline(struct tc_http_pass *pass)
     if (state->deadline_ns == 0 && state->call == NULL &&
         (state->needs_input || state->skip != TC_HTTP_SKIP_NOTHING)) {
         state->deadline_ns = tc_deadline_after_ns(state->skip != TC_HTTP_SKIP_NOTHING
-                                                      ? TC_HTTP_SKIP_NS
+                                                      ? pass->server->skip_timeout_ns
                                                       : pass->server->header_timeout_ns);
     }
 }

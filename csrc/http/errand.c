@@ -55,7 +55,7 @@ void tc__http_errand_begin(struct tc_http_pass *pass, const struct tc_http_reque
         submit(pass);
         return;
     }
-    state->chunked = (struct tc_chunked){0};
+    tc__http_begin_chunked(pass->server, &state->chunked);
     state->errand->body_begun_ns = tc_clock_now_ns();
     move_body_deadline(pass);
     if (request->expects_continue) {

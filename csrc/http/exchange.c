@@ -153,20 +153,20 @@ void tc__http_refuse(struct tc_http_pass *pass, int status)
 static void begin_body(struct tc_http_pass *pass, const struct tc_http_request *request)
 {
     struct tc_http_state *state = pass->state;
+    uint64_t limit = pass->server->skip_bytes;
     bool is_chunked = request->framing == TC_HTTP_BODY_CHUNKED;
 
     if (!is_chunked && request->content_length <= 0) {
         return;
     }
-    if (request->expects_continue ||
-        (!is_chunked && request->content_length > TC_HTTP_SKIP_BYTES)) {
+    if (request->expects_continue || (!is_chunked && (uint64_t)request->content_length > limit)) {
         state->is_closing = true;
         state->must_linger = true;
         return;
     }
     state->skip = is_chunked ? TC_HTTP_SKIP_CHUNKED : TC_HTTP_SKIP_LENGTH;
-    state->skip_left = is_chunked ? TC_HTTP_SKIP_BYTES : (uint64_t)request->content_length;
-    state->chunked = (struct tc_chunked){0};
+    state->skip_left = is_chunked ? limit : (uint64_t)request->content_length;
+    tc__http_begin_chunked(pass->server, &state->chunked);
 }
 
 /* What a request is answered with. */

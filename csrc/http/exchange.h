@@ -95,6 +95,13 @@ static inline bool tc__http_is_busy(const struct tc_http_state *state)
     return tc__http_is_blocked(state) || state->call != NULL || tc__http_is_called(state);
 }
 
+/* Prepare for the chunked body of a request. */
+static inline void tc__http_begin_chunked(const struct tc_http_server *server,
+                                          struct tc_chunked *chunked)
+{
+    *chunked = (struct tc_chunked){.extension_limit = server->chunk_extension_bytes};
+}
+
 /* Keep input that was not consumed; there must be none yet. Returns 0 or -ENOMEM. */
 TC_NODISCARD int tc__http_keep_input(struct tc_http_state *state, const unsigned char *bytes,
                                      size_t len);

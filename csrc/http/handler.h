@@ -8,7 +8,7 @@
  *
  *   serve(handler, call)   one of, in this order where both apply
  *     tc_http_body_read    any number of times, until 0; what is left unread is skipped afterwards, up
- *                          to TC_HTTP_SKIP_BYTES; more of it ends the connection behind the answer
+ *                          to the server's skip_bytes; more of it ends the connection behind the answer
  *     tc_http_reply        the whole answer
  *     tc_http_reply_begin, _write or _send_file any number of times, _end
  *     tc_http_detach       the answer is found elsewhere; see below

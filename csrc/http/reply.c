@@ -81,7 +81,7 @@ static void drop_pending(struct tc_http_call *call)
 static bool is_last(const struct tc_http_call *call)
 {
     bool is_too_long =
-        call->must_continue || (!call->is_chunked && call->body_left > TC_HTTP_SKIP_BYTES);
+        call->must_continue || (!call->is_chunked && call->body_left > call->server->skip_bytes);
 
     return !call->keep_alive || tc_conn_is_draining(call->conn) || call->body_error != 0 ||
            call->reply == TC_HTTP_REPLY_CLOSE || (!call->body_is_done && is_too_long);

@@ -6,16 +6,10 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "http/chunked.h"
 #include "http/path.h"
 #include "http/server_internal.h"
 #include "sched/runtime_internal.h"
-
-#define HEADER_TIMEOUT_NS (10 * TC_NS_PER_SEC)
-#define KEEP_ALIVE_NS (30 * TC_NS_PER_SEC)
-#define BODY_TIMEOUT_NS (30 * TC_NS_PER_SEC)
-#define BODY_GRACE_NS (10 * TC_NS_PER_SEC)
-
-enum { BODY_RATE = 500, MAX_BODY = 1024 * 1024 };
 
 /* ---- making ------------------------------------------------------------------------------- */
 
@@ -44,15 +38,24 @@ static int make_own_answers(struct tc_http_server *server)
     return 0;
 }
 
+static int64_t value_or(int64_t value, int64_t otherwise)
+{
+    return value == 0 ? otherwise : value;
+}
+
 static void set_patience(struct tc_http_server *server, const struct tc_http_options *options)
 {
-    server->header_timeout_ns =
-        options->header_timeout_ns == 0 ? HEADER_TIMEOUT_NS : options->header_timeout_ns;
-    server->body_timeout_ns =
-        options->body_timeout_ns == 0 ? BODY_TIMEOUT_NS : options->body_timeout_ns;
-    server->body_grace_ns = options->body_grace_ns == 0 ? BODY_GRACE_NS : options->body_grace_ns;
-    server->body_rate = options->body_rate == 0 ? BODY_RATE : options->body_rate;
-    server->max_body = options->max_body == 0 ? MAX_BODY : options->max_body;
+    server->header_timeout_ns = value_or(options->header_timeout_ns, TC_HTTP_HEADER_TIMEOUT_NS);
+    server->body_timeout_ns = value_or(options->body_timeout_ns, TC_HTTP_BODY_TIMEOUT_NS);
+    server->body_grace_ns = value_or(options->body_grace_ns, TC_HTTP_BODY_GRACE_NS);
+    server->body_rate = options->body_rate == 0 ? TC_HTTP_BODY_RATE : options->body_rate;
+    server->max_body = value_or(options->max_body, TC_HTTP_MAX_BODY);
+    server->skip_timeout_ns = value_or(options->skip_timeout_ns, TC_HTTP_SKIP_TIMEOUT_NS);
+    server->skip_bytes = options->skip_bytes == 0 ? TC_HTTP_SKIP_BYTES : options->skip_bytes;
+    server->chunk_extension_bytes =
+        (uint16_t)value_or(options->chunk_extension_bytes, TC_CHUNKED_EXTENSION_BYTES);
+    server->net_options.idle_timeout_ns =
+        value_or(options->net.idle_timeout_ns, TC_HTTP_KEEP_ALIVE_NS);
 }
 
 int tc_http_server_new(const struct tc_http_options *options, struct tc_http_server **out)
@@ -65,7 +68,8 @@ int tc_http_server_new(const struct tc_http_options *options, struct tc_http_ser
     if (limits.line_bytes > TC_HTTP_SERVER_HEAD_BYTES_MAX ||
         limits.head_bytes > TC_HTTP_SERVER_HEAD_BYTES_MAX || limits.fields > TC_HTTP_FIELDS_MAX ||
         options->header_timeout_ns < 0 || options->body_timeout_ns < 0 ||
-        options->body_grace_ns < 0 || options->max_body < 0) {
+        options->body_grace_ns < 0 || options->max_body < 0 || options->skip_timeout_ns < 0 ||
+        options->chunk_extension_bytes > TC_CHUNKED_EXTENSIONS_BYTES) {
         return -EINVAL;
     }
     struct tc_http_server *server = tc_mem_zalloc(sizeof *server);
@@ -74,9 +78,6 @@ int tc_http_server_new(const struct tc_http_options *options, struct tc_http_ser
     }
     server->protocol = tc__http_protocol;
     server->net_options = options->net;
-    if (server->net_options.idle_timeout_ns == 0) {
-        server->net_options.idle_timeout_ns = KEEP_ALIVE_NS;
-    }
     server->limits = limits;
     tc_lock_init(&server->lock, TC_RANK_CALL);
     set_patience(server, options);

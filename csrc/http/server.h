@@ -15,7 +15,7 @@
  * A path that has no answer may be one of the desk's patterns (http/desk.h): then the request goes there,
  * with its body, and the answer comes from there.
  *
- * A body that nobody wants is skipped up to 64 KiB; a longer one, or one that the client holds back
+ * A body that nobody wants is skipped up to skip_bytes; a longer one, or one that the client holds back
  * until it is told to continue, ends the connection behind the answer. A request that cannot be
  * read is answered with the status of its error (http/error.h), and the connection is closed.
  *
@@ -25,7 +25,7 @@
  *                         handler waits for it
  *   body_rate             body_grace_ns of such waiting; less   the same
  *                         in all of it
- *   TC_HTTP_SKIP_NS       the start of a skipped body, absolute close
+ *   skip_timeout_ns       the start of a skipped body, absolute close
  *   desk->body_timeout_ns the last byte of a body for the desk  408, close; also below body_rate after
  *                                                               body_grace_ns
  *   idle_timeout_ns       the last byte in or out, at rest      close
@@ -45,11 +45,21 @@
 #include "net/server.h"
 
 enum {
-    TC_HTTP_SKIP_BYTES = 64 * 1024, /* of a body that nobody wants */
     TC_HTTP_ROUTES_MAX = 4096,
     TC_HTTP_SERVER_HEAD_BYTES_MAX = 64 * 1024,
 };
-#define TC_HTTP_SKIP_NS (5 * TC_NS_PER_SEC)
+
+/* Defaults of struct tc_http_options. */
+enum {
+    TC_HTTP_BODY_RATE = 500,
+    TC_HTTP_MAX_BODY = 1024 * 1024,
+    TC_HTTP_SKIP_BYTES = 64 * 1024,
+};
+#define TC_HTTP_HEADER_TIMEOUT_NS (10 * TC_NS_PER_SEC)
+#define TC_HTTP_KEEP_ALIVE_NS (30 * TC_NS_PER_SEC)
+#define TC_HTTP_BODY_TIMEOUT_NS (30 * TC_NS_PER_SEC)
+#define TC_HTTP_BODY_GRACE_NS (10 * TC_NS_PER_SEC)
+#define TC_HTTP_SKIP_TIMEOUT_NS (5 * TC_NS_PER_SEC)
 
 struct tc_http_desk;
 struct tc_http_server;
@@ -61,6 +71,9 @@ struct tc_http_options {
     int64_t body_grace_ns; /* 0: 10 s; TC_NEVER: any rate will do */
     uint64_t body_rate; /* bytes a second, over the whole body; 0: 500 */
     int64_t max_body; /* bytes, unless a route says otherwise; 0: 1 MiB; TC_NEVER: no limit */
+    int64_t skip_timeout_ns; /* 0: 5 s; TC_NEVER: none */
+    uint64_t skip_bytes; /* of a body that nobody wants; 0: 64 KiB */
+    uint32_t chunk_extension_bytes; /* a chunk, at most 4096; 0: 256 */
     struct tc_http_limits limits; /* each 0: its default */
     struct tc_http_desk *desk; /* NULL: none; see http/desk.h. The server takes a reference. */
 };

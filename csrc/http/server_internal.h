@@ -47,6 +47,9 @@ struct tc_http_server {
     int64_t body_grace_ns;
     uint64_t body_rate; /* bytes a second */
     int64_t max_body; /* TC_NEVER: no limit */
+    int64_t skip_timeout_ns; /* TC_NEVER: none */
+    uint64_t skip_bytes; /* of a body that nobody wants */
+    uint16_t chunk_extension_bytes;
     struct tc_runtime *runtime; /* NULL before start */
     struct tc_lock lock; /* TC_RANK_CALL; held to add a route */
     struct tc_http_router router;

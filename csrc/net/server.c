@@ -11,9 +11,6 @@
 #include "base/sys.h"
 #include "net/server_internal.h"
 
-#define DEFAULT_SEND_TIMEOUT_NS (30 * TC_NS_PER_SEC)
-#define DEFAULT_DRAIN_TIMEOUT_NS (30 * TC_NS_PER_SEC)
-
 /* ---- start -------------------------------------------------------------------------------- */
 
 static int64_t positive_or(int64_t value, int64_t otherwise)
@@ -54,9 +51,9 @@ static void init_server(struct tc_server *server, struct tc_runtime *runtime,
     server->deal_count = options->workers != 0 ? options->workers : server->part_count;
     server->max_connections = options->max_connections;
     server->idle_timeout_ns = positive_or(options->idle_timeout_ns, TC_NEVER);
-    server->send_timeout_ns = positive_or(options->send_timeout_ns, DEFAULT_SEND_TIMEOUT_NS);
+    server->send_timeout_ns = positive_or(options->send_timeout_ns, TC_SERVER_SEND_TIMEOUT_NS);
     server->drain_timeout_ns =
-        options->drain_timeout_ns >= 0 ? options->drain_timeout_ns : DEFAULT_DRAIN_TIMEOUT_NS;
+        options->drain_timeout_ns >= 0 ? options->drain_timeout_ns : TC_SERVER_DRAIN_TIMEOUT_NS;
     tc_store_relaxed(&server->open, 0);       /* relaxed: not shared yet, as all of these */
     tc_store_relaxed(&server->last_error, 0); /* relaxed: as above */
     tc_store_relaxed(&server->state, TC_SERVER_LISTENING); /* relaxed: as above */

@@ -71,6 +71,10 @@ struct tc_protocol {
     void (*release)(struct tc_conn *conn);
 };
 
+/* Defaults of struct tc_server_options. */
+#define TC_SERVER_SEND_TIMEOUT_NS (30 * TC_NS_PER_SEC)
+#define TC_SERVER_DRAIN_TIMEOUT_NS (30 * TC_NS_PER_SEC)
+
 struct tc_server_options {
     const char *host; /* numeric IPv4 or IPv6 address, or "localhost"; NULL: 127.0.0.1 */
     uint16_t port; /* 0: any free one, see tc_server_address */

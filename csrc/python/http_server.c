@@ -13,9 +13,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define MAX_BODY (1024 * 1024)
-#define BODY_TIMEOUT_NS (30 * TC_NS_PER_SEC)
-
 /* ---- routes ----------------------------------------------------------------------------- */
 
 struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields)
@@ -349,78 +346,17 @@ static const struct tc_py_server_kind http_kind = {
 
 /* ---- making ----------------------------------------------------------------------------- */
 
-static int parse_body_limits(struct tc_py_http_server *self, PyObject *b_body_timeout,
-                             PyObject *b_max_body)
-{
-    int64_t max_body = MAX_BODY;
-
-    self->body_timeout_ns = BODY_TIMEOUT_NS;
-    if (tc_py_seconds(b_body_timeout, "body_timeout", true, &self->body_timeout_ns) < 0 ||
-        tc_py_integer(b_max_body, "max_body", false, 0, PY_SSIZE_T_MAX / 4, &max_body) < 0) {
-        return -1;
-    }
-    self->max_body = (size_t)max_body;
-    return 0;
-}
-
-static int parse_limits(struct tc_py_http_server *self, PyObject *b_keep_alive,
-                        PyObject *b_header_timeout, PyObject *b_max_header_size)
-{
-    int64_t head_bytes = TC_HTTP_HEAD_BYTES;
-
-    self->http.header_timeout_ns = 0; /* the default of http/server.h; so too below */
-    if (tc_py_seconds(b_keep_alive, "keep_alive_timeout", true,
-                      &self->server.options.idle_timeout_ns) < 0 ||
-        tc_py_seconds(b_header_timeout, "header_timeout", true, &self->http.header_timeout_ns) <
-            0 ||
-        tc_py_integer(b_max_header_size, "max_header_size", false, 256,
-                      TC_HTTP_SERVER_HEAD_BYTES_MAX, &head_bytes) < 0) {
-        return -1;
-    }
-    self->http.limits.head_bytes = (uint32_t)head_bytes;
-    if (head_bytes < TC_HTTP_LINE_BYTES) {
-        self->http.limits.line_bytes = (uint32_t)head_bytes;
-    }
-    return 0;
-}
-
 static PyObject *http_server_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"host",
-                            "port",
-                            "workers",
-                            "max_connections",
-                            "keep_alive_timeout",
-                            "header_timeout",
-                            "body_timeout",
-                            "max_header_size",
-                            "max_body",
-                            "drain_timeout",
-                            "backlog",
-                            "reuse_port",
-                            NULL};
-    struct tc_py_server_args b_args = {NULL};
-    struct tc_py_http_server *self;
-    PyObject *b_keep_alive = NULL, *b_header_timeout = NULL, *b_max_header_size = NULL;
-    PyObject *b_body_timeout = NULL, *b_max_body = NULL;
+    struct tc_py_http_server *self = tc_py_http_server_make(type, &http_kind, args, kwargs);
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOOOOOOO:HTTPServer", names, &b_args.host,
-                                     &b_args.port, &b_args.workers, &b_args.max_connections,
-                                     &b_keep_alive, &b_header_timeout, &b_body_timeout,
-                                     &b_max_header_size, &b_max_body, &b_args.drain_timeout,
-                                     &b_args.backlog, &b_args.reuse_port)) {
-        return NULL;
-    }
-    self = (struct tc_py_http_server *)tc_py_server_new(type, &http_kind, &b_args);
     if (self == NULL) {
         return NULL;
     }
     self->routes = PyList_New(0);
     self->files = PyList_New(0);
     self->uploads = PyList_New(0);
-    if (self->routes == NULL || self->files == NULL || self->uploads == NULL ||
-        parse_limits(self, b_keep_alive, b_header_timeout, b_max_header_size) < 0 ||
-        parse_body_limits(self, b_body_timeout, b_max_body) < 0) {
+    if (self->routes == NULL || self->files == NULL || self->uploads == NULL) {
         Py_DECREF(self);
         return NULL;
     }
@@ -456,10 +392,11 @@ static void http_dealloc(PyObject *object)
 
 PyDoc_STRVAR(
     http_server_doc,
-    "HTTPServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None,\n"
-    "           keep_alive_timeout=30, header_timeout=10, body_timeout=30,\n"
-    "           max_header_size=16384, max_body=1048576, drain_timeout=30, backlog=None,\n"
-    "           reuse_port=False)\n"
+    "HTTPServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None, backlog=None,\n"
+    "           reuse_port=False, keep_alive_timeout=30, header_timeout=10, body_timeout=30,\n"
+    "           body_grace=10, min_body_rate=500, send_timeout=30, skip_timeout=5,\n"
+    "           max_header_size=16384, max_request_line=8192, max_headers=100, max_body=1048576,\n"
+    "           max_skipped_body=65536, max_chunk_extension=256, drain_timeout=30)\n"
     "--\n\n"
     "An HTTP/1.1 server, served by native threads.\n\n"
     "Routes are added before it starts: respond() for fixed answers, static() for files, upload() for\n"
@@ -470,15 +407,18 @@ PyDoc_STRVAR(
     "host is a numeric address or 'localhost'; port 0 takes any free port (see address).\n"
     "workers says to how many of the runtime's workers connections are dealt (None: all).\n"
     "max_connections limits this server (None: as many as leave all servers of the process\n"
-    "together within 0.8 of the descriptor limit). keep_alive_timeout closes a connection so many\n"
-    "seconds after its last byte in or out; header_timeout is what a client has for the head of a\n"
-    "request, from its first byte on (then 408); both are seconds, None means no limit.\n"
-    "max_header_size is in bytes, 256 to 65536: a longer head is answered with 431, a request line\n"
-    "above 8 KiB with 414. body_timeout is how long a body for a handler may pause, in seconds (and\n"
-    "after 10 s it must have come at 500 bytes/s; then 408); max_body is what it may have in bytes\n"
-    "(then 413). drain_timeout is what connections that are being served get after\n"
-    "close(), in seconds. backlog is the length of the kernel's queue (None: 4096 or the system's\n"
-    "limit). reuse_port lets several processes listen on one port.\n\n"
+    "together within 0.8 of the descriptor limit). backlog is the length of the kernel's queue (None:\n"
+    "4096 or the system's limit). reuse_port lets several processes listen on one port.\n\n"
+    "Times are in seconds, None is no limit; sizes are in bytes. keep_alive_timeout closes a connection\n"
+    "so long after its last byte in or out. header_timeout is what a client has for the head of a\n"
+    "request, from its first byte on (then 408). The body of a request may pause for body_timeout, and\n"
+    "after body_grace must have come at min_body_rate bytes a second (then 408). send_timeout ends a\n"
+    "connection whose client takes nothing for so long. A head above max_header_size (256 to 65536) is\n"
+    "answered with 431, so are more than max_headers fields (1 to 100); a request line above\n"
+    "max_request_line with 414; a body for a handler above max_body with 413. A body that nobody wants\n"
+    "is skipped up to max_skipped_body within skip_timeout, else the connection ends behind the answer.\n"
+    "The extensions of a chunk may have max_chunk_extension (1 to 4096; then 400). drain_timeout is what\n"
+    "connections that are being served get after close().\n\n"
     "with HTTPServer() as server: starts it, and closes and waits at the end; in a task, async\n"
     "with, serve_forever() and wait_closed() do. A server that is\n"
     "dropped while it runs is ended with a ResourceWarning.\n"
@@ -540,7 +480,7 @@ int tc_py_add_http_server(PyObject *module)
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &http_server_spec,
                                                  (PyObject *)state->native_server_type);
     if (state->http_server_type == NULL || tc_py_add_http_statistics(module) < 0 ||
-        tc_py_add_http_routes(module) < 0) {
+        tc_py_add_http_routes(module) < 0 || tc_py_add_http_options(module) < 0) {
         return -1;
     }
     return PyModule_AddType(module, state->http_server_type);

@@ -55,6 +55,17 @@ struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields);
  * which it may leave to make one: what was found in it before may have changed (http_server.c). */
 struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self);
 
+/* ---- http_options.c ----------------------------------------------------------------------- */
+
+/* Make an object of what HTTPServer() was called with, with no routes. Returns a new reference, or NULL
+ * with an exception set. */
+struct tc_py_http_server *tc_py_http_server_make(PyTypeObject *type,
+                                                 const struct tc_py_server_kind *kind,
+                                                 PyObject *args, PyObject *kwargs);
+
+/* Create _http_limits(). */
+int tc_py_add_http_options(PyObject *module);
+
 /* ---- http_static.c ------------------------------------------------------------------------ */
 
 extern const char tc_py_http_static_doc[];

@@ -8,8 +8,6 @@
 #include <limits.h>
 #include <string.h>
 
-#define DRAIN_DEFAULT_NS (30 * TC_NS_PER_SEC)
-
 /* ---- the record behind the object ------------------------------------------------------- */
 
 /* The type's name without its module. */
@@ -177,7 +175,7 @@ static int parse(const struct tc_py_server_args *b_args, struct tc_py_server *se
     int reuse_port = b_args->reuse_port == NULL ? 0 : PyObject_IsTrue(b_args->reuse_port);
 
     options->host = "127.0.0.1";
-    options->drain_timeout_ns = DRAIN_DEFAULT_NS;
+    options->drain_timeout_ns = TC_SERVER_DRAIN_TIMEOUT_NS;
     if (reuse_port < 0 ||
         (b_args->host != NULL && (options->host = parse_host(b_args->host)) == NULL) ||
         parse_numbers(options, b_args->port, b_args->workers, b_args->max_connections,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from .. import HTTPServer, Request, __version__
 from . import samples
-from .serving import Server, port, positive, seconds, serve
+from .options import add_options, arguments
+from .serving import Server, serve
 
 if TYPE_CHECKING:
     from .serving import Commands
@@ -18,42 +19,8 @@ PAGES = Path(__file__).with_name("pages")
 _MAX_SIZE = 1 << 30
 
 
-def add_options(parser: argparse.ArgumentParser, default_port: int) -> None:
-    """What every command with an HTTP server takes, in uvicorn's words."""
-    parser.add_argument("--host", default="127.0.0.1", help="numeric address or 'localhost'")
-    parser.add_argument("--port", type=port, default=default_port, help="0: any free one")
-    parser.add_argument("--workers", type=positive, help="threads (default: the processors)")
-    parser.add_argument(
-        "--limit-concurrency", type=positive, metavar="N", help="connections at a time"
-    )
-    parser.add_argument("--backlog", type=positive, metavar="N", help="of the listening socket")
-    parser.add_argument(
-        "--timeout-keep-alive",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="close silent connections (default: 30)",
-    )
-    parser.add_argument(
-        "--timeout-graceful-shutdown",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="for busy connections after a signal (default: 30)",
-    )
-    parser.add_argument("--reuse-port", action="store_true", help="share the port")
-
-
 def make_server(options: argparse.Namespace) -> HTTPServer:
-    return HTTPServer(
-        options.host,
-        options.port,
-        max_connections=options.limit_concurrency,
-        keep_alive_timeout=options.timeout_keep_alive,
-        drain_timeout=options.timeout_graceful_shutdown,
-        backlog=options.backlog,
-        reuse_port=options.reuse_port,
-    )
+    return HTTPServer(**arguments(options))
 
 
 def summary(server: Server, duration: float) -> str:

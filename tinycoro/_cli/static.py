@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from .. import HTTPServer
 from .directory import add_words, read_words
-from .http import add_options, make_server, summary
+from .http import make_server, summary
+from .options import add_options
 from .serving import seconds, serve
 
 if TYPE_CHECKING:

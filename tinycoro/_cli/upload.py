@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from .. import HTTPServer
 from .directory import add_words, read_words
-from .http import add_options, make_server
+from .http import make_server
 from .http import summary as http_summary
+from .options import add_options
 from .progress import Progress, in_bytes
 from .serving import Server, serve, size
 
