@@ -102,8 +102,8 @@ static int keep_more(struct tc_http_state *state, const unsigned char *bytes, si
 
 /* ---- a call on the desk ------------------------------------------------------------------- */
 
-/* Look whether the answer has come, and keep what the peer sends meanwhile. The end of its stream is the
- * end of the connection: who would take the answer?
+/* Look whether the answer has come, and keep what the peer sends meanwhile. One that has ended its side
+ * may still take the answer; the clerk is told.
  * Returns TC_CONN_REST when it has been sent as far as the peer takes it, or what else is to be done. */
 static enum tc_verdict look_for_answer(struct tc_http_pass *pass)
 {
@@ -121,13 +121,13 @@ static enum tc_verdict look_for_answer(struct tc_http_pass *pass)
             TC_IGNORE(tc_pollfd_consume(stream->slot, TC_READ));
             stream->try_read = true; /* there may be more, for later */
         }
-        if (got == 0) {
-            return TC_CONN_CLOSE;
-        }
         if (got < 0 && got != -EAGAIN) {
             return tc_conn_fail(conn, (int)got);
         }
-        if (got == -EAGAIN) {
+        if (got == 0) {
+            tc__desk_call_end_input(state->errand);
+        }
+        if (got == -EAGAIN || got == 0) {
             return tc__http_errand_answer(pass) ? TC_CONN_REST : TC_CONN_HOLD;
         }
         tc_conn_count_in(conn, (uint64_t)got);

@@ -93,13 +93,15 @@ static void drop_calls(struct tc_link *link)
 static void empty(struct tc_http_desk *desk)
 {
     struct tc_link *link = tc_inbox_drain(&desk->gone);
+    struct tc_desk_call *call;
 
-    while (link != NULL) {
-        struct tc_desk_call *call = tc_container_of(link, struct tc_desk_call, gone_link);
-        link = link->next;
+    while ((call = tc_desk_call_next_gone(&link)) != NULL) {
         tc_desk_call_release(call);
     }
-    drop_calls(tc_inbox_drain(&desk->calls));
+    tc_lock_acquire(&desk->lock); /* DK6 */
+    link = tc_inbox_drain(&desk->calls);
+    tc_lock_release(&desk->lock);
+    drop_calls(link);
 }
 
 void tc_http_desk_withdraw(struct tc_http_desk *desk)
@@ -232,6 +234,51 @@ void tc_desk_call_release(struct tc_desk_call *call)
     tc_http_desk_release(desk);
 }
 
+/* ---- into the outbox ---------------------------------------------------------------------- */
+
+/* DK3. Threads: the clerk, and once it has left any worker */
+static void post_delivery(struct tc_desk_hatch *hatch)
+{
+    struct tc_http_desk *desk = hatch->desk;
+
+    /* acq_rel [http-desk-delivery]: the outbox, before the worker drains it */
+    if (tc_exchange_acq_rel(&hatch->delivery_is_posted, 1) != 0) {
+        return; /* it comes after what we have put there */
+    }
+    tc_lock_acquire(&desk->lock);
+    struct tc_server *server = tc_load_relaxed(&desk->server); /* relaxed: under the lock */
+    bool is_held = server != NULL && tc_server_try_hold(server); /* DK4 */
+    tc_lock_release(&desk->lock);
+    if (is_held) {
+        tc_worker_post(hatch->worker, &hatch->delivery);
+    } else {
+        tc_store_relaxed(&hatch->delivery_is_posted, 0); /* relaxed: no worker sees it any more */
+        drop_calls(tc_inbox_drain(&hatch->outbox)); /* all connections have ended */
+    }
+}
+
+/* The clerk has left: have the calls that lie there answered with 503. */
+static void refuse_calls(struct tc_http_desk *desk)
+{
+    tc_lock_acquire(&desk->lock); /* DK6 */
+    struct tc_link *link = tc_inbox_drain(&desk->calls);
+    tc_lock_release(&desk->lock);
+    while (link != NULL) {
+        struct tc_desk_call *call = call_of(link);
+        struct tc_desk_hatch *hatch = &desk->hatches[call->home->index];
+        uint32_t state = TC_DESK_CALL_PENDING;
+        link = link->next;
+        (void)tc_fetch_sub_relaxed(&desk->waiting, 1); /* relaxed: nobody is kept back any more */
+        /* relaxed: nothing is published with it */
+        if (!tc_cas_relaxed(&call->state, &state, TC_DESK_CALL_REFUSED)) {
+            tc_desk_call_release(call);
+            continue;
+        }
+        TC_IGNORE(tc_inbox_push(&hatch->outbox, &call->link)); /* with the clerk's reference */
+        post_delivery(hatch);
+    }
+}
+
 /* ---- worker to clerk ---------------------------------------------------------------------- */
 
 /* Move calls from the batch to the desk, as many as there is room for. */
@@ -242,7 +289,8 @@ static void move_batch(struct tc_desk_hatch *hatch)
 
     while (!tc_fifo_is_empty(&hatch->batch)) {
         /* relaxed: several workers may overshoot by one each */
-        if (tc_load_relaxed(&desk->waiting) >= TC_HTTP_DESK_WAITING) {
+        if (tc_load_relaxed(&desk->waiting) >= TC_HTTP_DESK_WAITING &&
+            tc_load_seq_cst(&desk->is_closed) == 0) {
             /* seq_cst [http-desk-backlog]: our flag, before our second look; the clerk lowers
              * `waiting`, then looks at the flag. */
             tc_store_seq_cst(&desk->backlog, 1);
@@ -255,6 +303,11 @@ static void move_batch(struct tc_desk_hatch *hatch)
     }
     if (is_first) {
         desk->ops->ring(desk);
+    }
+    /* seq_cst [http-desk-close]: what we pushed, before the look; the clerk closes, then drains */
+    tc_fence_seq_cst();
+    if (tc_load_seq_cst(&desk->is_closed) != 0) {
+        refuse_calls(desk);
     }
 }
 
@@ -302,19 +355,38 @@ void tc__http_desk_submit(struct tc_desk_call *call, struct tc_conn *conn, struc
     }
 }
 
-void tc__desk_call_abandon(struct tc_desk_call *call)
+/* Have the clerk look at the call, which is abandoned or ended by now. */
+static void notice(struct tc_desk_call *call)
 {
     struct tc_http_desk *desk = call->desk;
+
+    /* acq_rel [http-desk-notice]: what there is to notice, before the clerk lowers the flag and looks */
+    if (tc_exchange_acq_rel(&call->is_noticed, 1) != 0) {
+        return;
+    }
+    (void)tc_fetch_add_relaxed(&call->references, 1); /* relaxed: we have one */
+    if (tc_inbox_push(&desk->gone, &call->gone_link)) {
+        desk->ops->ring(desk);
+    }
+}
+
+void tc__desk_call_abandon(struct tc_desk_call *call)
+{
     uint32_t state = TC_DESK_CALL_PENDING;
 
     /* relaxed: nothing is published with it */
     if (tc_cas_relaxed(&call->state, &state, TC_DESK_CALL_ABANDONED)) {
-        if (tc_inbox_push(&desk->gone, &call->gone_link)) { /* with our reference */
-            desk->ops->ring(desk);
-        }
-        return;
+        notice(call);
     }
-    tc_desk_call_release(call); /* COLLECTING or ANSWERED */
+    tc_desk_call_release(call);
+}
+
+void tc__desk_call_end_input(struct tc_desk_call *call)
+{
+    if (!tc_desk_call_is_ended(call)) {
+        tc_store_relaxed(&call->is_ended, 1); /* relaxed: published by the notice */
+        notice(call);
+    }
 }
 
 struct tc_link *tc_http_desk_take(struct tc_http_desk *desk)
@@ -347,6 +419,20 @@ struct tc_link *tc_http_desk_take_gone(struct tc_http_desk *desk)
     return tc_inbox_drain(&desk->gone);
 }
 
+struct tc_desk_call *tc_desk_call_next_gone(struct tc_link **list)
+{
+    struct tc_link *link = *list;
+
+    if (link == NULL) {
+        return NULL;
+    }
+    struct tc_desk_call *call = tc_container_of(link, struct tc_desk_call, gone_link);
+    *list = link->next; /* first: from the swap on it may be pushed again */
+    /* acq_rel [http-desk-notice]: see notice */
+    (void)tc_exchange_acq_rel(&call->is_noticed, 0);
+    return call;
+}
+
 /* ---- clerk to worker ---------------------------------------------------------------------- */
 
 void tc_desk_call_answer(struct tc_desk_call *call, struct tc_desk_reply *reply)
@@ -370,24 +456,9 @@ void tc_http_desk_flush(struct tc_http_desk *desk)
 {
     for (uint32_t i = 0; i < desk->hatch_count; i++) {
         struct tc_desk_hatch *hatch = &desk->hatches[i];
-        if (!hatch->is_dirty) {
-            continue;
-        }
-        hatch->is_dirty = false;
-        /* acq_rel [http-desk-delivery]: the outbox, before the worker drains it */
-        if (tc_exchange_acq_rel(&hatch->delivery_is_posted, 1) != 0) {
-            continue; /* it comes after what we have put there */
-        }
-        tc_lock_acquire(&desk->lock);
-        struct tc_server *server = tc_load_relaxed(&desk->server); /* relaxed: under the lock */
-        bool is_held = server != NULL && tc_server_try_hold(server); /* DK4 */
-        tc_lock_release(&desk->lock);
-        if (is_held) {
-            tc_worker_post(hatch->worker, &hatch->delivery);
-        } else {
-            tc_store_relaxed(&hatch->delivery_is_posted,
-                             0); /* relaxed: no worker sees it any more */
-            drop_calls(tc_inbox_drain(&hatch->outbox)); /* all connections have ended */
+        if (hatch->is_dirty) {
+            hatch->is_dirty = false;
+            post_delivery(hatch);
         }
     }
 }
@@ -415,8 +486,15 @@ static void deliver(struct tc_worker *worker, struct tc_message *message)
 
 void tc_http_desk_close(struct tc_http_desk *desk)
 {
+    /* seq_cst [http-desk-close]: see move_batch */
     tc_store_seq_cst(&desk->is_closed, 1);
+    tc_fence_seq_cst();
     if (tc_load_seq_cst(&desk->is_detached) != 0) {
         empty(desk); /* the server may not have known */
+        return;
+    }
+    refuse_calls(desk);
+    for (uint32_t i = 0; i < desk->hatch_count; i++) {
+        post_delivery(&desk->hatches[i]); /* what workers keep back comes on, to be refused */
     }
 }

@@ -13,7 +13,11 @@
  *   outbox message: each connection is poked ◄──────── tc_http_desk_flush, once a turn
  *
  *   call      COLLECTING ──body complete──► PENDING ──answer──► ANSWERED
- *                 └── the connection ends ──┴──► ABANDONED: whatever is answered is dropped
+ *                 │                          ├──the desk is closed──► REFUSED: with 503
+ *                 └── the connection ends ───┴──► ABANDONED: whatever is answered is dropped
+ *
+ * A client that ends its side of the connection may still read: the call stays PENDING, is_ended tells
+ * the clerk, and what is answered is sent.
  *
  * At most TC_HTTP_DESK_WAITING calls lie on the desk; what is beyond stays with the workers, and its
  * connections unread, until the clerk has taken some.
@@ -26,6 +30,8 @@
  *  DK4  A posted message holds the server (net/server.h), so that it ends after the message has run.
  *  DK5  `server` is set by the first call of a run, and cleared when the server is freed; under the
  *       lock, and used there by the clerk, who takes a hold. Workers use it while they have one.
+ *  DK6  `calls` has one reader at a time: the clerk until it has closed the desk, then whoever has the
+ *       lock. What a worker puts there after the close it refuses itself.
  *
  * WHO MAY CALL: as each says. Clerk: one thread at a time.
  */
@@ -49,6 +55,7 @@ enum tc_desk_call_state {
     TC_DESK_CALL_COLLECTING,
     TC_DESK_CALL_PENDING,
     TC_DESK_CALL_ANSWERED, /* without a reply: there was no memory for one */
+    TC_DESK_CALL_REFUSED, /* the clerk has left */
     TC_DESK_CALL_ABANDONED,
 };
 
@@ -60,7 +67,9 @@ struct tc_desk_reply {
 
 struct tc_desk_call {
     struct tc_link link; /* in batch, `calls` or outbox: one of them at a time */
-    struct tc_link gone_link; /* in `gone` */
+    struct tc_link gone_link; /* in `gone`, while is_noticed */
+    _Atomic uint32_t is_noticed; /* raised by the worker, lowered by the clerk */
+    _Atomic uint32_t is_ended; /* 1: the client has ended its side; the worker's to raise */
     _Atomic uint32_t references; /* DK1 */
     _Atomic uint32_t state; /* enum tc_desk_call_state */
     struct tc_http_desk *desk; /* one reference */
@@ -76,7 +85,6 @@ struct tc_desk_call {
     uint8_t minor;
     bool keep_alive;
     bool is_chunked; /* the body */
-    bool is_gone_told; /* the clerk's */
     const char *head; /* in this block; what follows points into it */
     uint32_t head_len;
     struct tc_http_span target;
@@ -126,7 +134,7 @@ struct tc_http_desk {
     _Atomic uint32_t is_closed; /* 1: the clerk has left */
     _Atomic uint32_t is_detached; /* 1: the server has been freed, or never started */
     struct tc_inbox calls;
-    struct tc_inbox gone;
+    struct tc_inbox gone; /* calls with something to notice: abandoned, or is_ended */
     struct tc_lock lock;
     _Atomic(struct tc_server *) server; /* DK5 */
     struct tc_desk_hatch *hatches; /* owned; one per worker */
@@ -153,8 +161,12 @@ void tc_http_desk_withdraw(struct tc_http_desk *desk);
 /* Take every call that waits, oldest first, linked by `link`; NULL: none. */
 struct tc_link *tc_http_desk_take(struct tc_http_desk *desk);
 
-/* Take the calls whose connections have ended since, linked by `gone_link`, each with a reference. */
+/* Take the calls whose clients have gone since, or ended their side: for tc_desk_call_next_gone. */
 struct tc_link *tc_http_desk_take_gone(struct tc_http_desk *desk);
+
+/* The next of them, with a reference; NULL: that was all. Why it is there: tc_desk_call_is_abandoned,
+ * tc_desk_call_is_ended. */
+struct tc_desk_call *tc_desk_call_next_gone(struct tc_link **list);
 
 /* Answer a call; it goes with the next flush. NULL: the connection ends without an answer.
  * Owns: takes the reply. The clerk keeps its reference. */
@@ -163,8 +175,8 @@ void tc_desk_call_answer(struct tc_desk_call *call, struct tc_desk_reply *reply)
 /* Send what was answered. */
 void tc_http_desk_flush(struct tc_http_desk *desk);
 
-/* No more calls are taken: what comes is answered with 503 by the workers. The clerk then takes and
- * answers what there is. */
+/* The clerk leaves: what waits and what comes is answered with 503 by the workers. It takes no more, but
+ * may still answer what it has taken. */
 void tc_http_desk_close(struct tc_http_desk *desk);
 
 /* Memory for a reply with a head and a body of so many bytes. Returns NULL without memory.
@@ -178,6 +190,12 @@ void tc_desk_call_release(struct tc_desk_call *call);
 static inline bool tc_desk_call_is_abandoned(struct tc_desk_call *call)
 {
     return tc_load_relaxed(&call->state) == TC_DESK_CALL_ABANDONED; /* relaxed: a hint */
+}
+
+/* Whether the client has ended its side: it may be gone, or only have no more to say. */
+static inline bool tc_desk_call_is_ended(struct tc_desk_call *call)
+{
+    return tc_load_relaxed(&call->is_ended) != 0; /* relaxed: a hint */
 }
 
 /* ---- server.c, exchange.c and connection.c ---------------------------------------------------- */
@@ -200,6 +218,15 @@ void tc__http_desk_submit(struct tc_desk_call *call, struct tc_conn *conn,
 
 /* The connection ends before its answer: drop its reference. Threads: a worker */
 void tc__desk_call_abandon(struct tc_desk_call *call);
+
+/* The client has ended its side; more than once is harmless. Threads: the connection's owner */
+void tc__desk_call_end_input(struct tc_desk_call *call);
+
+/* Whether it has been refused. Threads: the connection's owner */
+static inline bool tc__desk_call_is_refused(struct tc_desk_call *call)
+{
+    return tc_load_relaxed(&call->state) == TC_DESK_CALL_REFUSED; /* relaxed: that is all of it */
+}
 
 /* Whether the answer is there, as call->reply. Threads: the connection's owner */
 static inline bool tc__desk_call_is_answered(struct tc_desk_call *call)

@@ -63,7 +63,7 @@ void tc__http_errand_begin(struct tc_http_pass *pass, const struct tc_http_reque
     }
 }
 
-/* Drop an errand whose body breaks a rule, and answer with its status. */
+/* Drop an errand that comes to nothing, and answer with a status of the server's own. */
 static void refuse(struct tc_http_pass *pass, int status)
 {
     tc__desk_call_abandon(pass->state->errand);
@@ -115,6 +115,11 @@ bool tc__http_errand_answer(struct tc_http_pass *pass)
     struct tc_http_state *state = pass->state;
     struct tc_desk_call *call = state->errand;
 
+    if (tc__desk_call_is_refused(call)) {
+        refuse(pass, 503);
+        tc__http_flush(pass, NULL, 0);
+        return true;
+    }
     if (!tc__desk_call_is_answered(call)) {
         return false;
     }

@@ -1,59 +1,22 @@
 #include "python/http_door.h"
 
-#include "python/http_request.h"
-#include "python/http_response.h"
+#include "python/http_door_internal.h"
 #include "python/process.h"
-#include "python/task.h"
 
 #include "base/mem.h"
 
 enum { BATCH = 128 }; /* requests handled before other nodes of the loop have their turn */
 
-/* The desk and what is needed to reach the loop; plain C, because workers ring. */
-struct box {
-    struct tc_http_desk desk;
-    struct tc_py_message message;
-    _Atomic uint32_t is_posted; /* DO2 */
-    struct tc_py_mailbox *mailbox; /* one reference */
-    struct door *door; /* DO1; the loop's thread only; NULL: gone */
-};
-
-struct door {
-    struct tc_py_node node; /* in the ready queue while `is_queued` */
-    struct tc_list in_loop; /* in loop->doors once the loop knows it */
-    struct box *box; /* borrowed; NULL: the end has come */
-    struct tc_py_loop *loop; /* owned */
-    PyObject *routes; /* owned tuple of (handler, names) */
-    PyObject *stop; /* owned; called at the end, or NULL */
-    PyObject *context; /* owned; what each handler's context is a copy of */
-    struct tc_py_task *spare; /* owned; a task that has not begun, or NULL */
-    struct tc_link *todo; /* calls taken from the desk, one reference each */
-    bool is_queued;
-};
-
-/* A call whose handler has suspended. It stands in the callbacks of its task. */
-struct pending {
-    struct tc_py_node node;
-    struct door *door; /* owned */
-    struct tc_py_request *request; /* owned */
-    struct tc_py_task *task; /* owned */
-};
-
-static struct box *box_of(struct tc_http_desk *desk)
+static struct tc_py_box *box_of(struct tc_http_desk *desk)
 {
-    return tc_container_of(desk, struct box, desk);
-}
-
-static struct pending *pending_of(struct tc_py_node *node)
-{
-    return tc_container_of(node, struct pending, node);
+    return tc_container_of(desk, struct tc_py_box, desk);
 }
 
 /* ---- ringing ------------------------------------------------------------------------------ */
 
 static void desk_ring(struct tc_http_desk *desk)
 {
-    struct box *box = box_of(desk);
+    struct tc_py_box *box = box_of(desk);
 
     /* acq_rel [http-door-ring]: what is on the desk, before the loop looks; it lowers the flag first */
     if (tc_exchange_acq_rel(&box->is_posted, 1) == 0) {
@@ -64,7 +27,7 @@ static void desk_ring(struct tc_http_desk *desk)
 
 static void desk_free(struct tc_http_desk *desk)
 {
-    struct box *box = box_of(desk);
+    struct tc_py_box *box = box_of(desk);
 
     tc_py_mailbox_release(box->mailbox);
     tc_mem_free(box, sizeof(*box));
@@ -72,7 +35,7 @@ static void desk_free(struct tc_http_desk *desk)
 
 static const struct tc_http_desk_ops desk_ops = {.ring = desk_ring, .free = desk_free};
 
-static void queue_door(struct door *door)
+void tc__py_door_queue(struct tc_py_door *door)
 {
     if (!door->is_queued) {
         door->is_queued = true;
@@ -82,7 +45,7 @@ static void queue_door(struct door *door)
 
 static void box_deliver(struct tc_py_message *message, struct tc_py_loop *loop)
 {
-    struct box *box = tc_container_of(message, struct box, message);
+    struct tc_py_box *box = tc_container_of(message, struct tc_py_box, message);
 
     /* Without a loop or a door the flag stays up: nobody would take another message. */
     if (loop != NULL && box->door != NULL) {
@@ -91,157 +54,15 @@ static void box_deliver(struct tc_py_message *message, struct tc_py_loop *loop)
         if (tc_list_is_empty(&box->door->in_loop)) {
             tc_list_push_back(&loop->doors, &box->door->in_loop);
         }
-        queue_door(box->door);
+        tc__py_door_queue(box->door);
     }
     tc_http_desk_release(&box->desk); /* DO2 */
-}
-
-/* ---- answers ------------------------------------------------------------------------------ */
-
-static void answer_status(struct tc_desk_call *call, int status)
-{
-    tc_desk_call_answer(call, tc_py_http_status_reply(status));
-}
-
-/* Log the pending exception and answer 500. Returns 0, or -1 with what ends the loop's run set. */
-static int answer_error(struct door *door, struct tc_py_request *b_request)
-{
-    struct tc_py_loop_state *state = door->loop->state;
-    PyObject *error;
-    PyObject *message;
-    int result;
-
-    answer_status(b_request->call, 500);
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-        PyErr_ExceptionMatches(PyExc_SystemExit)) {
-        return -1;
-    }
-    if (PyErr_ExceptionMatches(state->cancelled_error)) {
-        PyErr_Clear(); /* whoever cancelled it knows */
-        return 0;
-    }
-    error = PyErr_GetRaisedException();
-    message = PyUnicode_FromFormat("Exception in the handler of %R", b_request);
-    if (message == NULL) {
-        PyErr_Clear(); /* the exception says the rest */
-    }
-    PyErr_SetRaisedException(error);
-    result = tc_py_loop_report(door->loop, message, NULL, NULL);
-    Py_XDECREF(message);
-    return result;
-}
-
-/* Answer with what a handler returned (owned by the callee; NULL: it raised). Returns 0, or -1 with what
- * ends the loop's run set. */
-static int answer(struct door *door, struct tc_py_request *b_request, PyObject *value)
-{
-    struct tc_desk_reply *reply = value == NULL ? NULL : tc_py_http_reply(door->loop->state, value);
-
-    Py_XDECREF(value);
-    if (reply == NULL) {
-        return answer_error(door, b_request);
-    }
-    tc_desk_call_answer(b_request->call, reply);
-    return 0;
-}
-
-/* ---- handlers that suspend ---------------------------------------------------------------- */
-
-static void flush(struct door *door)
-{
-    if (door->box != NULL && door->loop->generation == tc_py_process_generation()) {
-        tc_http_desk_flush(&door->box->desk);
-    }
-}
-
-/* The task is done, and a turn has passed. */
-static int pending_run(struct tc_py_node *node, struct tc_py_loop *loop)
-{
-    struct pending *self = pending_of(node);
-    struct door *door = self->door;
-    PyObject *value = tc_py_future_result(&self->task->future);
-
-    (void)loop;
-    self->request->call->user = NULL; /* DO3 */
-    queue_door(door); /* it flushes, once for all that end in this turn */
-    return answer(door, self->request, value);
-}
-
-static void pending_done(struct tc_py_node *node, struct tc_py_future *b_future)
-{
-    tc_py_loop_ready(b_future->loop, node);
-}
-
-static const struct tc_py_node_ops pending_ops = {
-    .run = pending_run,
-    .future_done = pending_done,
-    .cancel_wait = NULL,
-};
-
-static int pending_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    struct pending *self = (struct pending *)object;
-
-    Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->door);
-    Py_VISIT(self->task);
-    return 0;
-}
-
-static int pending_clear(PyObject *object)
-{
-    struct pending *self = (struct pending *)object;
-
-    Py_CLEAR(self->task);
-    return 0;
-}
-
-/* With its task, or after it was answered. */
-static void pending_dealloc(PyObject *object)
-{
-    struct pending *self = (struct pending *)object;
-    PyTypeObject *type = Py_TYPE(object);
-
-    PyObject_GC_UnTrack(object);
-    if (self->request != NULL && self->request->call->user == self) {
-        self->request->call->user = NULL;
-        answer_status(self->request->call, 503); /* nobody will */
-        flush(self->door);
-    }
-    Py_CLEAR(self->task);
-    Py_CLEAR(self->request);
-    Py_CLEAR(self->door);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
-/* The handler of `b_request` has suspended in `b_task`. Returns 0, or -1 with an exception set. */
-static int wait_for_task(struct door *door, struct tc_py_request *b_request,
-                         struct tc_py_task *b_task)
-{
-    PyTypeObject *type = door->loop->state->pending_type;
-    struct pending *self = (struct pending *)type->tp_alloc(type, 0);
-    int result;
-
-    if (self == NULL) {
-        return -1;
-    }
-    self->node.ops = &pending_ops;
-    self->door = (struct door *)Py_NewRef((PyObject *)door);
-    self->task = (struct tc_py_task *)Py_NewRef((PyObject *)b_task);
-    self->request = (struct tc_py_request *)Py_NewRef((PyObject *)b_request);
-    result = tc_py_future_add_node(&b_task->future, &self->node);
-    if (result == 0) {
-        b_request->call->user = self;
-    }
-    Py_DECREF(self);
-    return result;
 }
 
 /* ---- calling ------------------------------------------------------------------------------ */
 
 /* A task for a coroutine that may need one. */
-static struct tc_py_task *take_spare(struct door *door)
+static struct tc_py_task *take_spare(struct tc_py_door *door)
 {
     struct tc_py_task *task = door->spare;
 
@@ -251,7 +72,8 @@ static struct tc_py_task *take_spare(struct door *door)
 
 /* Run a coroutine (owned by the callee) until it ends or suspends. Returns 0, or -1 with what ends the
  * loop's run set. */
-static int run_coroutine(struct door *door, struct tc_py_request *b_request, PyObject *coroutine)
+static int run_coroutine(struct tc_py_door *door, struct tc_py_request *b_request,
+                         PyObject *coroutine)
 {
     struct tc_py_task *task = take_spare(door);
     PyObject *context = task == NULL ? NULL : PyContext_Copy(door->context);
@@ -261,19 +83,19 @@ static int run_coroutine(struct door *door, struct tc_py_request *b_request, PyO
     if (context == NULL) {
         Py_XDECREF(task);
         Py_DECREF(coroutine);
-        return answer_error(door, b_request);
+        return tc__py_door_answer_error(door, b_request);
     }
     switch (tc_py_task_try(task, coroutine, context, &value)) {
     case TC_PY_TRY_DONE:
-        result = answer(door, b_request, value);
+        result = tc__py_door_answer(door, b_request, value);
         break;
     case TC_PY_TRY_FAILED:
-        result = answer_error(door, b_request);
+        result = tc__py_door_answer_error(door, b_request);
         break;
     default:
-        result = wait_for_task(door, b_request, task);
+        result = tc__py_door_wait(door, b_request, task);
         if (result < 0) {
-            result = answer_error(door, b_request);
+            result = tc__py_door_answer_error(door, b_request);
         }
         break;
     }
@@ -285,7 +107,7 @@ static int run_coroutine(struct door *door, struct tc_py_request *b_request, PyO
     return result;
 }
 
-static int call_handler(struct door *door, struct tc_py_request *b_request)
+static int call_handler(struct tc_py_door *door, struct tc_py_request *b_request)
 {
     PyObject *b_route = PyTuple_GET_ITEM(door->routes, b_request->call->id);
     PyObject *context = PyContext_Copy(door->context);
@@ -299,11 +121,11 @@ static int call_handler(struct door *door, struct tc_py_request *b_request)
     if (value != NULL && PyCoro_CheckExact(value)) {
         return run_coroutine(door, b_request, value);
     }
-    return answer(door, b_request, value);
+    return tc__py_door_answer(door, b_request, value);
 }
 
 /* Take a call to its handler; takes the reference. Returns 0, or -1 with what ends the loop's run. */
-static int handle(struct door *door, struct tc_desk_call *call)
+static int handle(struct tc_py_door *door, struct tc_desk_call *call)
 {
     PyObject *b_route = PyTuple_GET_ITEM(door->routes, call->id);
     struct tc_py_request *request;
@@ -328,24 +150,25 @@ static int handle(struct door *door, struct tc_desk_call *call)
 /* ---- the door ----------------------------------------------------------------------------- */
 
 /* Connections have ended: cancel what still works for them. */
-static void cancel_gone(struct door *door)
+static void cancel_gone(struct tc_py_door *door)
 {
     struct tc_link *link = tc_http_desk_take_gone(&door->box->desk);
+    struct tc_desk_call *call;
 
-    while (link != NULL) {
-        struct tc_desk_call *call = tc_container_of(link, struct tc_desk_call, gone_link);
-        struct pending *pending = call->user;
+    while ((call = tc_desk_call_next_gone(&link)) != NULL) {
+        struct tc_py_pending *pending = call->user;
 
-        link = link->next;
-        if (pending != NULL && tc_py_task_cancel(pending->task, NULL) < 0) {
-            PyErr_WriteUnraisable((PyObject *)pending->task);
+        if (pending != NULL && tc_desk_call_is_abandoned(call)) {
+            tc__py_pending_cancel(pending);
+        } else if (pending != NULL) {
+            tc__py_pending_cancel_later(pending);
         }
         tc_desk_call_release(call);
     }
 }
 
 /* Put what waits on the desk behind what is left of the last batch. */
-static void take_calls(struct door *door)
+static void take_calls(struct tc_py_door *door)
 {
     struct tc_link **end = &door->todo;
 
@@ -355,7 +178,7 @@ static void take_calls(struct door *door)
     *end = tc_http_desk_take(&door->box->desk);
 }
 
-static struct tc_desk_call *next_call(struct door *door)
+static struct tc_desk_call *next_call(struct tc_py_door *door)
 {
     struct tc_desk_call *call =
         door->todo == NULL ? NULL : tc_container_of(door->todo, struct tc_desk_call, link);
@@ -367,9 +190,9 @@ static struct tc_desk_call *next_call(struct door *door)
 }
 
 /* The server is gone, or the loop: box and door let go of each other. */
-static void door_end(struct door *door)
+static void door_end(struct tc_py_door *door)
 {
-    struct box *box = door->box;
+    struct tc_py_box *box = door->box;
     struct tc_desk_call *call;
 
     if (box == NULL || door->loop->generation != tc_py_process_generation()) {
@@ -377,12 +200,18 @@ static void door_end(struct door *door)
     }
     (void)tc_exchange_acq_rel(&box->is_posted, 1); /* acq_rel [http-door-ring]: as in door_run */
     cancel_gone(door);
-    tc_http_desk_close(&box->desk);
-    take_calls(door);
+    while (!tc_list_is_empty(&door->pending)) {
+        struct tc_py_pending *pending =
+            tc_container_of(door->pending.next, struct tc_py_pending, in_door);
+
+        (void)tc__py_pending_let_go(pending); /* it is in the list */
+        tc__py_door_answer_status(pending->request->call, 503);
+    }
     while ((call = next_call(door)) != NULL) {
-        answer_status(call, 503);
+        tc__py_door_answer_status(call, 503);
         tc_desk_call_release(call);
     }
+    tc_http_desk_close(&box->desk);
     tc_http_desk_flush(&box->desk);
     door->box = NULL;
     box->door = NULL;
@@ -394,7 +223,7 @@ static void door_end(struct door *door)
 }
 
 /* The server is gone. Returns 0, or -1 with an exception set. */
-static int server_gone(struct door *door)
+static int server_gone(struct tc_py_door *door)
 {
     PyObject *stop = door->stop;
     PyObject *result = NULL;
@@ -415,7 +244,7 @@ static int server_gone(struct door *door)
 /* Its turn: everything that has come by now. */
 static int door_run(struct tc_py_node *node, struct tc_py_loop *loop)
 {
-    struct door *door = tc_container_of(node, struct door, node);
+    struct tc_py_door *door = tc_container_of(node, struct tc_py_door, node);
     struct tc_desk_call *call = NULL;
     int result = 0;
 
@@ -432,9 +261,9 @@ static int door_run(struct tc_py_node *node, struct tc_py_loop *loop)
             return result; /* the handler closed the loop, or forked */
         }
     }
-    flush(door);
+    tc__py_door_flush(door);
     if (door->todo != NULL) {
-        queue_door(door);
+        tc__py_door_queue(door);
     } else if (
         tc_load_seq_cst(&door->box->desk.is_detached) != 0 && result == 0 &&
         /* acq_rel [http-door-ring]: no message from here on; one that is under way comes first */
@@ -453,7 +282,7 @@ static const struct tc_py_node_ops door_ops = {
 void tc_py_doors_drop(struct tc_py_loop *loop)
 {
     while (!tc_list_is_empty(&loop->doors)) {
-        struct door *door = tc_container_of(loop->doors.next, struct door, in_loop);
+        struct tc_py_door *door = tc_container_of(loop->doors.next, struct tc_py_door, in_loop);
 
         tc_list_remove(&door->in_loop);
         tc_list_init(&door->in_loop);
@@ -466,16 +295,16 @@ int tc_py_doors_traverse(struct tc_py_loop *loop, visitproc visit, void *arg)
     struct tc_list *at;
 
     TC_LIST_FOR_EACH (at, &loop->doors) {
-        Py_VISIT(tc_container_of(at, struct door, in_loop));
+        Py_VISIT(tc_container_of(at, struct tc_py_door, in_loop));
     }
     return 0;
 }
 
 /* ---- making ------------------------------------------------------------------------------- */
 
-static struct box *box_new(struct tc_py_loop *loop)
+static struct tc_py_box *box_new(struct tc_py_loop *loop)
 {
-    struct box *box = tc_mem_zalloc(sizeof(*box));
+    struct tc_py_box *box = tc_mem_zalloc(sizeof(*box));
 
     if (box == NULL) {
         PyErr_NoMemory();
@@ -495,13 +324,14 @@ static struct box *box_new(struct tc_py_loop *loop)
 struct tc_http_desk *tc_py_door_new(struct tc_py_loop *loop, PyObject *b_routes, PyObject *b_stop)
 {
     PyTypeObject *type = loop->state->door_type;
-    struct door *door = (struct door *)type->tp_alloc(type, 0);
+    struct tc_py_door *door = (struct tc_py_door *)type->tp_alloc(type, 0);
 
     if (door == NULL) {
         return NULL;
     }
     door->node.ops = &door_ops;
     tc_list_init(&door->in_loop);
+    tc_list_init(&door->pending);
     door->loop = (struct tc_py_loop *)Py_NewRef((PyObject *)loop);
     door->routes = Py_NewRef(b_routes);
     door->stop = Py_XNewRef(b_stop);
@@ -523,7 +353,7 @@ struct tc_http_desk *tc_py_door_new(struct tc_py_loop *loop, PyObject *b_routes,
 
 static int door_traverse(PyObject *object, visitproc visit, void *arg)
 {
-    struct door *self = (struct door *)object;
+    struct tc_py_door *self = (struct tc_py_door *)object;
 
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->loop);
@@ -536,7 +366,7 @@ static int door_traverse(PyObject *object, visitproc visit, void *arg)
 
 static int door_clear(PyObject *object)
 {
-    struct door *self = (struct door *)object;
+    struct tc_py_door *self = (struct tc_py_door *)object;
 
     Py_CLEAR(self->stop);
     Py_CLEAR(self->spare);
@@ -545,7 +375,7 @@ static int door_clear(PyObject *object)
 
 static void door_dealloc(PyObject *object)
 {
-    struct door *self = (struct door *)object;
+    struct tc_py_door *self = (struct tc_py_door *)object;
     PyTypeObject *type = Py_TYPE(object);
 
     PyObject_GC_UnTrack(object);
@@ -566,25 +396,10 @@ static PyType_Slot door_slots[] = {
 
 static PyType_Spec door_spec = {
     .name = "tinycoro._Door",
-    .basicsize = sizeof(struct door),
+    .basicsize = sizeof(struct tc_py_door),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
              Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = door_slots,
-};
-
-static PyType_Slot pending_slots[] = {
-    {Py_tp_dealloc, pending_dealloc},
-    {Py_tp_traverse, pending_traverse},
-    {Py_tp_clear, pending_clear},
-    {0, NULL},
-};
-
-static PyType_Spec pending_spec = {
-    .name = "tinycoro._PendingRequest",
-    .basicsize = sizeof(struct pending),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-             Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = pending_slots,
 };
 
 int tc_py_add_door(PyObject *module, struct tc_py_loop_state *state)
@@ -593,5 +408,5 @@ int tc_py_add_door(PyObject *module, struct tc_py_loop_state *state)
         tc_py_add_type(module, &door_spec, NULL, &state->door_type) < 0) {
         return -1;
     }
-    return tc_py_add_type(module, &pending_spec, NULL, &state->pending_type);
+    return tc__py_add_pending(module, state);
 }

@@ -10,7 +10,7 @@
  * INVARIANTS
  *  DO1  The desk box owns the door from its making to the end: the server is freed, or the loop closed.
  *  DO2  The message is posted at most once at a time, and holds a reference to the desk meanwhile.
- *  DO3  A call whose handler suspended has a struct pending in call->user until it is answered.
+ *  DO3  A call whose handler suspended has a struct tc_py_pending in call->user until it is answered.
  *
  * who may call what: the loop's thread, attached, but for tc_py_door_new.
  */

@@ -1,0 +1,84 @@
+/* python/http_door_internal.h — struct tc_py_door, for http_door.c and http_pending.c: what takes requests to
+ * their handlers, and the answers that come at once or later.
+ *
+ * who may call what: the loop's thread, attached.
+ */
+#ifndef TC_PYTHON_HTTP_DOOR_INTERNAL_H
+#define TC_PYTHON_HTTP_DOOR_INTERNAL_H
+
+#include "python/compat.h"
+
+#include "base/list.h"
+#include "python/http_door.h"
+#include "python/http_request.h"
+#include "python/http_response.h"
+#include "python/task.h"
+
+/* The desk and what is needed to reach the loop; plain C, because workers ring. */
+struct tc_py_box {
+    struct tc_http_desk desk;
+    struct tc_py_message message;
+    _Atomic uint32_t is_posted; /* DO2 */
+    struct tc_py_mailbox *mailbox; /* one reference */
+    struct tc_py_door *door; /* DO1; the loop's thread only; NULL: gone */
+};
+
+struct tc_py_door {
+    struct tc_py_node node; /* in the ready queue while `is_queued` */
+    struct tc_list in_loop; /* in loop->doors once the loop knows it */
+    struct tc_py_box *box; /* borrowed; NULL: the end has come */
+    struct tc_py_loop *loop; /* owned */
+    PyObject *routes; /* owned tuple of (handler, names) */
+    PyObject *stop; /* owned; called at the end, or NULL */
+    PyObject *context; /* owned; what each handler's context is a copy of */
+    struct tc_py_task *spare; /* owned; a task that has not begun, or NULL */
+    struct tc_link *todo; /* calls taken from the desk, one reference each */
+    struct tc_list pending; /* of struct tc_py_pending; DO3 */
+    bool is_queued;
+};
+
+/* A call whose handler has suspended. It stands in the callbacks of its task. */
+struct tc_py_pending {
+    struct tc_py_node node;
+    struct tc_list in_door; /* while call->user is this */
+    struct tc_py_door *door; /* owned */
+    struct tc_py_request *request; /* owned */
+    struct tc_py_task *task; /* owned */
+    PyObject *timer; /* owned; the Handle that will cancel the task, or NULL */
+};
+
+/* Put the door in the ready queue, unless it is there. */
+void tc__py_door_queue(struct tc_py_door *door);
+
+/* ---- http_pending.c ----------------------------------------------------------------------- */
+
+void tc__py_door_answer_status(struct tc_desk_call *call, int status);
+
+/* Log the pending exception and answer 500. Returns 0, or -1 with what ends the loop's run set. */
+int tc__py_door_answer_error(struct tc_py_door *door, struct tc_py_request *b_request);
+
+/* Answer with what a handler returned (owned by the callee; NULL: it raised). Returns 0, or -1 with what
+ * ends the loop's run set. */
+int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value);
+
+/* Send what was answered. */
+void tc__py_door_flush(struct tc_py_door *door);
+
+/* The handler of `b_request` has suspended in `b_task`. Returns 0, or -1 with an exception set. */
+int tc__py_door_wait(struct tc_py_door *door, struct tc_py_request *b_request,
+                     struct tc_py_task *b_task);
+
+/* The client is gone: cancel the handler. */
+void tc__py_pending_cancel(struct tc_py_pending *pending);
+
+/* The client has said its last word, and may be gone or wait for the answer: the handler has some time
+ * to find it. */
+void tc__py_pending_cancel_later(struct tc_py_pending *pending);
+
+/* DO3: it answers no more. Returns whether it was to. */
+bool tc__py_pending_let_go(struct tc_py_pending *self);
+
+/* Create the type. Returns 0, or -1 with an exception set. */
+int tc__py_add_pending(PyObject *module, struct tc_py_loop_state *state);
+
+#endif

@@ -1,0 +1,337 @@
+/* The desk: requests of real connections that a thread of the test answers, as the clerk. */
+#include "handler_support.h"
+
+#include "base/mem.h"
+#include "http/desk.h"
+
+/* ---- helpers ------------------------------------------------------------------------------ */
+
+struct clerk {
+    struct tc_http_desk desk;
+    _Atomic int rings;
+    _Atomic int freed;
+    struct tc_runtime *runtime;
+    struct tc_http_server *server;
+    struct tc_server *net;
+};
+
+static struct clerk *clerk_of(struct tc_http_desk *desk)
+{
+    return tc_container_of(desk, struct clerk, desk);
+}
+
+static void ring(struct tc_http_desk *desk)
+{
+    atomic_fetch_add(&clerk_of(desk)->rings, 1);
+}
+
+static void free_desk(struct tc_http_desk *desk)
+{
+    atomic_fetch_add(&clerk_of(desk)->freed, 1);
+}
+
+static const struct tc_http_desk_ops desk_ops = {.ring = ring, .free = free_desk};
+
+static void open_desk(struct clerk *clerk)
+{
+    struct tc_http_options options = {.desk = &clerk->desk};
+
+    memset(clerk, 0, sizeof *clerk);
+    tc_http_desk_init(&clerk->desk, &desk_ops);
+    clerk->desk.max_body = 100000;
+    clerk->desk.body_timeout_ns = SECONDS(30);
+    TC_CHECK_EQ(tc_http_patterns_add(&clerk->desk.patterns, "/d/{name}", 9,
+                                     TC_HTTP_METHOD_BIT(TC_HTTP_POST), 7),
+                0);
+    clerk->runtime = start_runtime(2);
+    TC_CHECK_EQ(tc_http_server_new(&options, &clerk->server), 0);
+    TC_CHECK_EQ(tc_http_server_start(clerk->server, clerk->runtime), 0);
+    clerk->net = tc_http_server_net(clerk->server);
+}
+
+/* End the server, then the desk. */
+static void close_desk(struct clerk *clerk)
+{
+    tc_server_abort(clerk->net);
+    TC_CHECK_EQ(tc_server_wait(clerk->net, tc_deadline_after_ns(SECONDS(20))), 0);
+    tc_http_server_free(clerk->server);
+    TC_CHECK_EQ(atomic_load(&clerk->desk.is_detached), 1);
+    tc_http_desk_close(&clerk->desk);
+    tc_http_desk_release(&clerk->desk);
+    TC_CHECK_EQ(atomic_load(&clerk->freed), 1);
+    stop_runtime(clerk->runtime);
+    TC_CHECK_EQ(tc_mem_bytes_in_use() - tc_mem_bytes_reserved(), 0); /* pools keep what they had */
+}
+
+/* The next call; waits for it. */
+static struct tc_desk_call *take(struct clerk *clerk)
+{
+    struct tc_link *link;
+
+    while ((link = tc_http_desk_take(&clerk->desk)) == NULL) {
+        sched_yield(); /* the test's own limit ends it */
+    }
+    TC_CHECK(link->next == NULL);
+    return tc_container_of(link, struct tc_desk_call, link);
+}
+
+static struct tc_desk_call *take_gone(struct clerk *clerk)
+{
+    struct tc_link *list;
+
+    while ((list = tc_http_desk_take_gone(&clerk->desk)) == NULL) {
+        sched_yield();
+    }
+    struct tc_desk_call *call = tc_desk_call_next_gone(&list);
+    TC_CHECK(tc_desk_call_next_gone(&list) == NULL);
+    return call;
+}
+
+static struct tc_desk_reply *reply_of(const char *body, size_t len)
+{
+    char head[128];
+    int head_len = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n", len);
+    struct tc_desk_reply *reply = tc_desk_reply_new((size_t)head_len, len);
+
+    TC_CHECK(reply != NULL);
+    reply->answer.status = 200;
+    memcpy(reply->answer.head, head, (size_t)head_len);
+    if (len != 0) {
+        memcpy(reply->answer.body, body, len);
+    }
+    return reply;
+}
+
+static void answer(struct clerk *clerk, struct tc_desk_call *call, const char *body, size_t len)
+{
+    tc_desk_call_answer(call, reply_of(body, len));
+    tc_desk_call_release(call);
+    tc_http_desk_flush(&clerk->desk);
+}
+
+#define POST(name, body_len) \
+    "POST /d/" name " HTTP/1.1\r\nHost: h\r\nContent-Length: " body_len "\r\n\r\n"
+
+static int say(struct clerk *clerk, const char *text)
+{
+    int fd = connect_to(clerk->net);
+
+    TC_CHECK_EQ(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+    return fd;
+}
+
+/* What comes until `part` has come, or the end; static. */
+static const char *hear(int fd, const char *part)
+{
+    static char heard[4096];
+    size_t len = 0;
+    ssize_t n;
+
+    do {
+        n = recv(fd, heard + len, sizeof heard - len - 1, 0);
+        len += n > 0 ? (size_t)n : 0;
+        heard[len] = '\0';
+    } while (n > 0 && (part == NULL || strstr(heard, part) == NULL));
+    return heard;
+}
+
+static void reset_client(int fd)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    TC_CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
+    close(fd);
+}
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+TC_TEST(test_desk_call_shows_the_request_and_is_answered)
+{
+    static struct clerk clerk;
+
+    open_desk(&clerk);
+    int fd = say(&clerk, POST("one%20two", "5") "hello" POST("next", "0"));
+    struct tc_desk_call *call = take(&clerk);
+    TC_CHECK_EQ(call->id, 7);
+    TC_CHECK_EQ(call->method, TC_HTTP_POST);
+    TC_CHECK_EQ(call->param_count, 1);
+    TC_CHECK(call->params[0].len == 7 &&
+             memcmp(call->path + call->params[0].at, "one two", 7) == 0);
+    TC_CHECK(call->body_len == 5 && memcmp(call->body, "hello", 5) == 0);
+    TC_CHECK(tc_http_desk_take(&clerk.desk) == NULL); /* one at a time */
+    answer(&clerk, call, "first", 5);
+    CHECK_HEARD(hear(fd, "first"), "HTTP/1.1 200 OK\r\n", "Date: ", "\r\n\r\nfirst");
+    answer(&clerk, take(&clerk), "second", 6);
+    CHECK_HEARD(hear(fd, "second"), "HTTP/1.1 200 OK\r\n", "\r\n\r\nsecond");
+    close(fd);
+    close_desk(&clerk);
+}
+
+TC_TEST(test_desk_answer_without_a_reply_ends_the_connection)
+{
+    static struct clerk clerk;
+
+    open_desk(&clerk);
+    int fd = say(&clerk, POST("a", "0"));
+    struct tc_desk_call *call = take(&clerk);
+    tc_desk_call_answer(call, NULL);
+    tc_desk_call_release(call);
+    tc_http_desk_flush(&clerk.desk);
+    TC_CHECK_EQ(strlen(hear(fd, NULL)), 0);
+    close(fd);
+    close_desk(&clerk);
+}
+
+/* ---- clients that leave ------------------------------------------------------------------- */
+
+TC_TEST(test_desk_call_of_a_client_that_resets_is_abandoned)
+{
+    static struct clerk clerk;
+
+    open_desk(&clerk);
+    int fd = say(&clerk, POST("a", "0"));
+    struct tc_desk_call *call = take(&clerk);
+    reset_client(fd);
+    struct tc_desk_call *gone = take_gone(&clerk);
+    TC_CHECK(gone == call);
+    TC_CHECK(tc_desk_call_is_abandoned(call));
+    tc_desk_call_release(gone);
+    answer(&clerk, call, "late", 4); /* dropped */
+    close_desk(&clerk);
+}
+
+TC_TEST(test_desk_client_that_ends_its_side_is_answered)
+{
+    static struct clerk clerk;
+
+    open_desk(&clerk);
+    int fd = say(&clerk, POST("a", "0") POST("b", "0"));
+    struct tc_desk_call *call = take(&clerk);
+    TC_CHECK_EQ(shutdown(fd, SHUT_WR), 0);
+    struct tc_desk_call *gone = take_gone(&clerk);
+    TC_CHECK(gone == call);
+    TC_CHECK(tc_desk_call_is_ended(call) && !tc_desk_call_is_abandoned(call));
+    tc_desk_call_release(gone);
+    answer(&clerk, call, "first", 5);
+    call = take(&clerk); /* what it had sent before */
+    gone = take_gone(&clerk);
+    TC_CHECK(gone == call);
+    tc_desk_call_release(gone);
+    answer(&clerk, call, "second", 6);
+    CHECK_HEARD(hear(fd, NULL), "\r\n\r\nfirst", "\r\n\r\nsecond");
+    close(fd);
+    close_desk(&clerk);
+}
+
+/* After an end the system tells of a reset only when something is sent. */
+TC_TEST(test_desk_client_that_ends_its_side_and_resets_leaves_nothing)
+{
+    static struct clerk clerk;
+
+    open_desk(&clerk);
+    int fd = say(&clerk, POST("a", "0"));
+    struct tc_desk_call *call = take(&clerk);
+    TC_CHECK_EQ(shutdown(fd, SHUT_WR), 0);
+    struct tc_desk_call *gone = take_gone(&clerk);
+    TC_CHECK(gone == call);
+    tc_desk_call_release(gone);
+    reset_client(fd);
+    answer(&clerk, call, "late", 4);
+    while (statistics(clerk.net).connections != 0) {
+        sched_yield();
+    }
+    close_desk(&clerk);
+}
+
+/* ---- the clerk leaves --------------------------------------------------------------------- */
+
+TC_TEST(test_desk_close_refuses_what_waits_and_what_comes)
+{
+    static struct clerk clerk;
+    int fds[4];
+
+    open_desk(&clerk);
+    for (int i = 0; i < 4; i++) {
+        fds[i] = say(&clerk, POST("a", "0"));
+    }
+    while (atomic_load(&clerk.rings) == 0) {
+        sched_yield(); /* at least one is there; others may be on their way */
+    }
+    tc_http_desk_close(&clerk.desk);
+    for (int i = 0; i < 4; i++) {
+        CHECK_HEARD(hear(fds[i], NULL), "HTTP/1.1 503 ", "Connection: close");
+        close(fds[i]);
+    }
+    int fd = say(&clerk, POST("a", "0"));
+    CHECK_HEARD(hear(fd, NULL), "HTTP/1.1 503 ");
+    close(fd);
+    close_desk(&clerk);
+}
+
+TC_TEST(test_desk_call_taken_before_the_close_may_still_be_answered)
+{
+    static struct clerk clerk;
+
+    open_desk(&clerk);
+    int fd = say(&clerk, POST("a", "0"));
+    struct tc_desk_call *call = take(&clerk);
+    tc_http_desk_close(&clerk.desk);
+    answer(&clerk, call, "late", 4);
+    CHECK_HEARD(hear(fd, "late"), "HTTP/1.1 200 OK", "\r\n\r\nlate");
+    close(fd);
+    close_desk(&clerk);
+}
+
+/* A clerk on a thread of its own, that leaves in the middle of it. */
+static void *serve_some(void *arg)
+{
+    struct clerk *clerk = arg;
+
+    for (int left = 50; left > 0;) {
+        struct tc_link *link = tc_http_desk_take(&clerk->desk);
+        struct tc_link *gone = tc_http_desk_take_gone(&clerk->desk);
+        struct tc_desk_call *call;
+        while ((call = tc_desk_call_next_gone(&gone)) != NULL) {
+            tc_desk_call_release(call);
+        }
+        for (; link != NULL; left--) {
+            call = tc_container_of(link, struct tc_desk_call, link);
+            link = link->next;
+            tc_desk_call_answer(call, reply_of("served", 6));
+            tc_desk_call_release(call);
+        }
+        tc_http_desk_flush(&clerk->desk);
+        sched_yield();
+    }
+    tc_http_desk_close(&clerk->desk);
+    return NULL;
+}
+
+TC_TEST(test_desk_storm_answers_or_refuses_every_request)
+{
+    static struct clerk clerk;
+    enum { CLIENTS = 8, ROUNDS = 16 };
+    pthread_t thread;
+    int refused = 0;
+
+    open_desk(&clerk);
+    TC_CHECK_EQ(pthread_create(&thread, NULL, serve_some, &clerk), 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        int fds[CLIENTS];
+        for (int i = 0; i < CLIENTS; i++) {
+            fds[i] = say(&clerk, POST("a", "0"));
+        }
+        reset_client(fds[0]);
+        for (int i = 1; i < CLIENTS; i++) {
+            TC_CHECK_EQ(shutdown(fds[i], SHUT_WR), 0);
+            const char *heard = hear(fds[i], NULL);
+            bool is_refused = strncmp(heard, "HTTP/1.1 503 ", 13) == 0;
+            TC_CHECK(is_refused || strstr(heard, "\r\n\r\nserved") != NULL);
+            refused += is_refused;
+            close(fds[i]);
+        }
+    }
+    TC_CHECK_EQ(pthread_join(thread, NULL), 0);
+    TC_CHECK(refused > 0);
+    close_desk(&clerk);
+}
