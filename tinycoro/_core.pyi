@@ -414,6 +414,7 @@ class HTTPServer(_NativeServer):
         max_skipped_body: SupportsIndex = 65536,
         max_chunk_extension: SupportsIndex = 256,
         drain_timeout: float | None = 30,
+        drain_grace: float | None = 1,
     ) -> Self: ...
     def respond(
         self,

@@ -56,6 +56,8 @@ static void set_patience(struct tc_http_server *server, const struct tc_http_opt
         (uint16_t)value_or(options->chunk_extension_bytes, TC_CHUNKED_EXTENSION_BYTES);
     server->net_options.idle_timeout_ns =
         value_or(options->net.idle_timeout_ns, TC_HTTP_KEEP_ALIVE_NS);
+    server->net_options.drain_grace_ns =
+        value_or(options->net.drain_grace_ns, TC_HTTP_DRAIN_GRACE_NS);
 }
 
 int tc_http_server_new(const struct tc_http_options *options, struct tc_http_server **out)

@@ -29,6 +29,8 @@
  *   desk->body_timeout_ns the last byte of a body for the desk  408, close; also below body_rate after
  *                                                               body_grace_ns
  *   idle_timeout_ns       the last byte in or out, at rest      close
+ *   net.drain_grace_ns    tc_server_close, for connections at   close; what is answered meanwhile says
+ *                         rest                                  Connection: close
  *   send_timeout_ns       the last byte the peer took           close
  *
  *                start   add a route   net's calls   statistics   free     -  safe together
@@ -60,12 +62,14 @@ enum {
 #define TC_HTTP_BODY_TIMEOUT_NS (30 * TC_NS_PER_SEC)
 #define TC_HTTP_BODY_GRACE_NS (10 * TC_NS_PER_SEC)
 #define TC_HTTP_SKIP_TIMEOUT_NS (5 * TC_NS_PER_SEC)
+#define TC_HTTP_DRAIN_GRACE_NS (1 * TC_NS_PER_SEC)
 
 struct tc_http_desk;
 struct tc_http_server;
 
 struct tc_http_options {
-    struct tc_server_options net; /* idle_timeout_ns 0: 30 s, the time a connection is kept alive */
+    struct tc_server_options net; /* idle_timeout_ns 0: 30 s, the time a connection is kept alive;
+                                   * drain_grace_ns 0: 1 s, less than 0: none */
     int64_t header_timeout_ns; /* 0: 10 s; TC_NEVER: none */
     int64_t body_timeout_ns; /* 0: 30 s; TC_NEVER: none */
     int64_t body_grace_ns; /* 0: 10 s; TC_NEVER: any rate will do */

@@ -191,19 +191,22 @@ static bool try_rest(struct tc_conn *conn, struct tc_worker *worker, bool is_hel
 /* The server drains and the protocol has no more to do. What the peer has sent is still served, until
  * the drain deadline; and not all of it need have arrived: while the receive queue was full, the rest
  * waited in the peer's system, which is told only now that there is room. So a connection ends when
- * nothing has come for a while. Parks. */
+ * nothing has come for a while, and the grace is over. Parks. */
 static TC_MAY_PARK bool may_stay(struct tc_conn *conn)
 {
     struct tc_server *server = conn->server;
 
     tc_lock_acquire(&server->lock);
     bool is_cancelling = server->is_cancelling;
+    int64_t grace_at_ns = server->grace_at_ns;
     tc_lock_release(&server->lock);
     if (is_cancelling) {
         conn->failure = -ECANCELED;
         return false;
     }
-    int rc = tc_stream_wait_input(&conn->stream, tc_deadline_after_ns(DRAIN_QUIET_NS));
+    int64_t deadline_ns = tc_deadline_after_ns(DRAIN_QUIET_NS);
+    int rc =
+        tc_stream_wait_input(&conn->stream, grace_at_ns > deadline_ns ? grace_at_ns : deadline_ns);
     if (rc == -ECANCELED) {
         conn->failure = rc;
     }

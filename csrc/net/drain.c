@@ -2,7 +2,10 @@
  * server_internal.h; in order:
  *
  *   close      state DRAINING; one message to every worker
- *   message    the first closes the listener; the last makes the server quiet and begins the sweep
+ *   message    the first closes the listener; the last makes the server quiet and begins the sweep, or
+ *              the grace before it
+ *   grace      connections at rest stay, and are served if input arrives; its end, or abort, begins the
+ *              sweep
  *   sweep      connections at rest are claimed, a slice at a time, and closed (served once more if
  *              input has arrived); then the drain deadline is armed
  *   deadline   the fibers that still serve are cancelled
@@ -100,29 +103,27 @@ static void cancel_all_locked(struct tc_server *server)
     }
 }
 
-void tc__server_drain_expired(struct tc_waiter *waiter, struct tc_worker *worker)
+/* Returns false if there is no memory for a timer. */
+static bool arm_locked(struct tc_server *server, struct tc_worker *worker, int64_t when_ns)
 {
-    struct tc_server *server = tc_container_of(waiter, struct tc_server, drain);
+    uint64_t seq = tc_waiter_core_begin(&server->drain.word);
 
-    tc_lock_acquire(&server->lock);
-    server->drain_is_armed = false;
-    cancel_all_locked(server);
-    release_locked(server, worker);
-    tc_lock_release(&server->lock);
+    tc_waiter_core_arm(&server->drain.word, seq);
+    if (worker->driver->arm(worker, &server->drain, seq, when_ns, &server->drain_deadline) == 0) {
+        server->drain_is_armed = true;
+        return true;
+    }
+    TC_IGNORE(tc_waiter_claim(&server->drain, seq)); /* no timer knows of it */
+    return false;
 }
 
 /* Nothing rests any more: now the served ones have until the drain deadline. */
 static void end_sweep_locked(struct tc_server *server, struct tc_worker *worker)
 {
     if (!server->is_cancelling && !tc_list_is_empty(&server->conns)) {
-        uint64_t seq = tc_waiter_core_begin(&server->drain.word);
-        tc_waiter_core_arm(&server->drain.word, seq);
-        if (worker->driver->arm(worker, &server->drain, seq, server->drain_at_ns,
-                                &server->drain_deadline) == 0) {
-            server->drain_is_armed = true;
+        if (arm_locked(server, worker, server->drain_at_ns)) {
             server->holds++;
         } else {
-            TC_IGNORE(tc_waiter_claim(&server->drain, seq)); /* no timer knows of it */
             server->is_cancelling = true; /* without a deadline the drain might never end */
         }
     }
@@ -176,6 +177,74 @@ static void sweep(struct tc_worker *worker, struct tc_message *message)
     tc_lock_release(&server->lock);
 }
 
+/* The part's message, which has run, becomes that of the sweep. */
+static void prepare_sweep_locked(struct tc_server *server, struct tc_server_part *part)
+{
+    part->sweep_left = tc_load_relaxed(&server->open); /* relaxed: an upper bound by now */
+    part->message.fn = sweep;
+}
+
+/* The grace begins, if there is one and somebody to have it. The message's hold becomes the timer's, so
+ * that the last connection ends it. */
+static bool begin_grace_locked(struct tc_server *server, struct tc_worker *worker)
+{
+    if (server->drain_grace_ns == 0 || server->is_cancelling || tc_list_is_empty(&server->conns) ||
+        !arm_locked(server, worker, server->grace_at_ns)) {
+        return false;
+    }
+    server->is_in_grace = true;
+    server->grace_part = worker->index;
+    return true;
+}
+
+/* Abort has ended the grace; the timer, which will not fire any more, is this worker's. */
+static void cut_grace(struct tc_worker *worker, struct tc_message *message)
+{
+    struct tc_server_part *part = tc_container_of(message, struct tc_server_part, message);
+    struct tc_server *server = part->server;
+
+    tc_lock_acquire(&server->lock);
+    worker->driver->disarm(worker, &server->drain_deadline);
+    prepare_sweep_locked(server, part);
+    tc_lock_release(&server->lock);
+    sweep(worker, message);
+}
+
+/* Returns the worker that is to run cut_grace, NULL: there is no grace to end, or it ends just now. */
+static struct tc_worker *end_grace_locked(struct tc_server *server)
+{
+    if (!server->is_in_grace ||
+        !tc_waiter_claim(&server->drain, tc_waiter_core_seq(&server->drain.word))) {
+        return NULL;
+    }
+    server->is_in_grace = false;
+    server->drain_is_armed = false;
+    server->parts[server->grace_part].message.fn = cut_grace;
+    return tc_runtime_worker(server->runtime, server->grace_part);
+}
+
+/* The grace is over, or the drain deadline has passed. */
+void tc__server_drain_expired(struct tc_waiter *waiter, struct tc_worker *worker)
+{
+    struct tc_server *server = tc_container_of(waiter, struct tc_server, drain);
+    struct tc_server_part *part = tc__server_part(server, worker);
+
+    tc_lock_acquire(&server->lock);
+    bool was_grace = server->is_in_grace;
+    server->drain_is_armed = false;
+    server->is_in_grace = false;
+    if (was_grace) {
+        prepare_sweep_locked(server, part);
+    } else {
+        cancel_all_locked(server);
+        release_locked(server, worker);
+    }
+    tc_lock_release(&server->lock);
+    if (was_grace) {
+        sweep(worker, &part->message);
+    }
+}
+
 /* The drain reaches one worker, between two of its fibers. */
 void tc__server_drain_message(struct tc_worker *worker, struct tc_message *message)
 {
@@ -185,15 +254,18 @@ void tc__server_drain_message(struct tc_worker *worker, struct tc_message *messa
     tc__acceptor_close(server, worker);
     tc_lock_acquire(&server->lock);
     bool is_last = --server->acks_missing == 0;
+    bool must_sweep = false;
     if (is_last) {
         server->is_quiet = true;
-        part->sweep_left = tc_load_relaxed(&server->open); /* relaxed: an upper bound by now */
-        part->message.fn = sweep;
+        must_sweep = !begin_grace_locked(server, worker);
     } else {
         release_locked(server, worker);
     }
+    if (must_sweep) {
+        prepare_sweep_locked(server, part);
+    }
     tc_lock_release(&server->lock);
-    if (is_last) {
+    if (must_sweep) {
         sweep(worker, message);
     }
 }
@@ -201,12 +273,17 @@ void tc__server_drain_message(struct tc_worker *worker, struct tc_message *messa
 static void begin_drain(struct tc_server *server, bool at_once)
 {
     uint32_t part_count = server->part_count;
+    struct tc_worker *sweeper = NULL;
 
     tc_lock_acquire(&server->lock);
     uint32_t state = tc_load_relaxed(&server->state); /* relaxed: written under the lock */
     bool is_first = state == TC_SERVER_LISTENING;
     if (is_first) {
+        int64_t grace_ns = server->drain_grace_ns;
         server->drain_at_ns = tc_deadline_after_ns(server->drain_timeout_ns);
+        server->grace_at_ns =
+            tc_deadline_after_ns(grace_ns < server->drain_timeout_ns ? grace_ns
+                                                                     : server->drain_timeout_ns);
         server->acks_missing = part_count;
         server->holds += part_count;
         /* seq_cst [waiter-cancel]: whoever makes a wait claimable afterwards sees it. Also the
@@ -218,8 +295,12 @@ static void begin_drain(struct tc_server *server, bool at_once)
         if (server->is_quiet) {
             cancel_all_locked(server);
         }
+        sweeper = end_grace_locked(server);
     }
     tc_lock_release(&server->lock);
+    if (sweeper != NULL) { /* the message has a hold */
+        tc_worker_post(sweeper, &server->parts[sweeper->index].message);
+    }
     if (is_first) {
         /* Each message's hold keeps the server alive until it is posted; the last one does not. */
         for (uint32_t i = 0; i < part_count; i++) {

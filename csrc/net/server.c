@@ -54,6 +54,7 @@ static void init_server(struct tc_server *server, struct tc_runtime *runtime,
     server->send_timeout_ns = positive_or(options->send_timeout_ns, TC_SERVER_SEND_TIMEOUT_NS);
     server->drain_timeout_ns =
         options->drain_timeout_ns >= 0 ? options->drain_timeout_ns : TC_SERVER_DRAIN_TIMEOUT_NS;
+    server->drain_grace_ns = positive_or(options->drain_grace_ns, 0);
     tc_store_relaxed(&server->open, 0);       /* relaxed: not shared yet, as all of these */
     tc_store_relaxed(&server->last_error, 0); /* relaxed: as above */
     tc_store_relaxed(&server->state, TC_SERVER_LISTENING); /* relaxed: as above */
@@ -65,6 +66,7 @@ static void init_server(struct tc_server *server, struct tc_runtime *runtime,
     server->is_quiet = false;
     server->is_cancelling = false;
     server->drain_is_armed = false;
+    server->is_in_grace = false;
     server->drain.kind = TC_WAITER_CALLBACK;
     server->drain.callback = tc__server_drain_expired;
     server->deal_next = 0;

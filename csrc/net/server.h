@@ -13,9 +13,12 @@
  *
  *  state      listener      resting connections         served connections
  *  LISTENING  registered    stay                        stay
- *  DRAINING   closed        are closed at once          may finish until the drain deadline; done
- *                                                       when silent for 100 ms
+ *  DRAINING   closed        are closed when the grace   may finish until the drain deadline; done
+ *                           ends, at once without one   when silent for 100 ms, and the grace is over
  *  CLOSED     closed        none                        none
+ *
+ * The grace is for protocols that can tell a client that its connection ends (tc_conn_is_draining):
+ * a client that hears of it in an answer loses no request to the close.
  *
  * INVARIANTS
  *  S1  A connection is in the server's list from accept to close.
@@ -84,6 +87,8 @@ struct tc_server_options {
     int64_t idle_timeout_ns; /* from the last byte in or out; 0 or TC_NEVER: none */
     int64_t send_timeout_ns; /* a peer that takes nothing for so long; 0: 30 s */
     int64_t drain_timeout_ns; /* after close, for connections being served; < 0: 30 s */
+    int64_t drain_grace_ns; /* after close, for connections at rest, and no longer than
+                             * drain_timeout_ns; 0 or less: none */
     int backlog; /* 0: min(4096, somaxconn) */
     bool reuse_port; /* SO_REUSEPORT */
     int listen_fd; /* not 0: a stream socket that listens already, which the server copies; host,

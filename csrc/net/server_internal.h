@@ -140,6 +140,7 @@ struct tc_server {
     int64_t idle_timeout_ns; /* TC_NEVER: none */
     int64_t send_timeout_ns;
     int64_t drain_timeout_ns;
+    int64_t drain_grace_ns;
     struct tc_addr address;
 
     _Atomic uint32_t state; /* enum tc_server_state; written under the lock; futex word */
@@ -153,8 +154,11 @@ struct tc_server {
     bool is_quiet; /* see the head */
     bool is_cancelling; /* the drain deadline has passed, or abort */
     bool drain_is_armed; /* `drain` holds one of `holds` */
+    bool is_in_grace; /* armed for grace_at_ns; the sweep comes then */
+    uint32_t grace_part; /* the part whose worker armed it */
+    int64_t grace_at_ns; /* when connections at rest are closed */
     int64_t drain_at_ns; /* when patience ends */
-    struct tc_waiter drain; /* of the drain deadline */
+    struct tc_waiter drain; /* of the grace, then of the drain deadline */
     struct tc_deadline drain_deadline;
     struct tc_list waiters; /* of struct tc_server_waiter: fibers, callbacks */
 

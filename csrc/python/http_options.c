@@ -26,7 +26,8 @@ enum kind {
     X(max_body, NUMBER, 0, PY_SSIZE_T_MAX / 4, TC_HTTP_MAX_BODY) \
     X(max_skipped_body, NUMBER, 1, UINT32_MAX, TC_HTTP_SKIP_BYTES) \
     X(max_chunk_extension, NUMBER, 1, TC_CHUNKED_EXTENSIONS_BYTES, TC_CHUNKED_EXTENSION_BYTES) \
-    X(drain_timeout, PATIENCE, 0, 0, TC_SERVER_DRAIN_TIMEOUT_NS)
+    X(drain_timeout, PATIENCE, 0, 0, TC_SERVER_DRAIN_TIMEOUT_NS) \
+    X(drain_grace, PATIENCE, 0, 0, TC_HTTP_DRAIN_GRACE_NS)
 
 enum limit {
 #define LIMIT_INDEX(name, kind, low, high, normal) LIMIT_##name,
@@ -133,6 +134,8 @@ static void apply(struct tc_py_http_server *self, const int64_t *values)
     self->server.options.idle_timeout_ns = values[LIMIT_keep_alive_timeout];
     self->server.options.send_timeout_ns = values[LIMIT_send_timeout];
     self->server.options.drain_timeout_ns = values[LIMIT_drain_timeout];
+    self->server.options.drain_grace_ns =
+        values[LIMIT_drain_grace] == 0 ? -1 : values[LIMIT_drain_grace]; /* 0: as usual */
     self->http = (struct tc_http_options){
         .header_timeout_ns = values[LIMIT_header_timeout],
         .body_timeout_ns = values[LIMIT_body_timeout],

@@ -27,6 +27,7 @@ _HELP = {
     "max_skipped_body": "bytes of a body that nobody wants",
     "max_chunk_extension": "bytes of a chunk's extensions",
     "drain_timeout": "for busy connections after a signal",
+    "drain_grace": "for silent connections after a signal",
 }
 
 

@@ -480,6 +480,34 @@ TC_TEST(test_server_drain_answers_what_has_come_and_closes)
     end_http(&fixture);
 }
 
+TC_TEST(test_server_drain_tells_a_resting_client_in_its_next_answer)
+{
+    struct tc_http_options options = {
+        .net = {.drain_timeout_ns = -1, .drain_grace_ns = SECONDS(20)}};
+    for (uint32_t workers = 1; workers <= 2; workers++) {
+        struct fixture fixture = start_http(workers, &options);
+        int fd = connect_to(fixture.net);
+        int other = connect_to(fixture.net);
+        char head[2048];
+        char body[64];
+
+        say(fd, GET);
+        TC_CHECK_EQ(hear(fd, head, sizeof head, body, false), 200);
+        TC_CHECK(!has(head, "\r\nConnection: close\r\n"));
+        tc_server_close(fixture.net);
+        say(fd, GET);
+        TC_CHECK_EQ(hear(fd, head, sizeof head, body, false), 200);
+        TC_CHECK(has(head, "\r\nConnection: close\r\n"));
+        TC_CHECK(ends_within(fd, 5));
+        say(other, GET GET); /* the second one is not read */
+        TC_CHECK_EQ(hear(other, head, sizeof head, body, false), 200);
+        TC_CHECK(has(head, "\r\nConnection: close\r\n"));
+        close(fd);
+        close(other);
+        end_http(&fixture);
+    }
+}
+
 TC_TEST(test_server_abort_cancels_a_head_that_is_waited_for)
 {
     struct tc_http_options options = {.net = {.host = NULL}};

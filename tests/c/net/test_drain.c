@@ -184,6 +184,88 @@ TC_TEST(test_drain_abort_cancels_at_once_before_and_during_a_drain)
     on_workers(check_abort);
 }
 
+/* ---- the grace ---------------------------------------------------------------------------- */
+
+static void check_grace(struct tc_runtime *runtime)
+{
+    struct tc_server_options options = {.drain_timeout_ns = -1, .drain_grace_ns = SECONDS(20)};
+    struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
+    int fds[2] = {connect_to(server), connect_to(server)};
+
+    WAIT_UNTIL(statistics(server).connections == 2);
+    probe(fds[0], 100);
+    tc_server_close(server);
+    WAIT_UNTIL(!answers_a_probe(server)); /* all workers know */
+    probe(fds[0], 100);
+    probe(fds[1], 100);
+    TC_CHECK_EQ(statistics(server).connections, 2);
+    tc_server_abort(server);
+    tc_server_abort(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(LONG_SECONDS))), 0);
+    for (int i = 0; i < 2; i++) {
+        TC_CHECK(ends_within(fds[i], LONG_SECONDS));
+        close(fds[i]);
+    }
+    tc_server_free(server);
+}
+
+TC_TEST(test_drain_grace_lets_resting_connections_stay_until_abort)
+{
+    on_workers(check_grace);
+}
+
+static void check_grace_end(struct tc_runtime *runtime)
+{
+    for (int is_capped = 0; is_capped <= 1; is_capped++) {
+        struct tc_server_options options = {.drain_timeout_ns = SECONDS(is_capped ? 0.1 : 20),
+                                            .drain_grace_ns = SECONDS(is_capped ? 20 : 0.1)};
+        struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
+        int fds[2] = {connect_to(server), connect_to(server)};
+        WAIT_UNTIL(statistics(server).connections == 2);
+        int64_t began = tc_clock_now_ns();
+        tc_server_close(server);
+        TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(LONG_SECONDS))), 0);
+        TC_CHECK(tc_clock_now_ns() - began >= SECONDS(0.1));
+        for (int i = 0; i < 2; i++) {
+            TC_CHECK(ends_within(fds[i], LONG_SECONDS));
+            close(fds[i]);
+        }
+        TC_CHECK_EQ(statistics(server).cancelled, 0);
+        tc_server_free(server);
+    }
+}
+
+TC_TEST(test_drain_grace_ends_and_is_no_longer_than_the_drain)
+{
+    on_workers(check_grace_end);
+}
+
+static void check_grace_unneeded(struct tc_runtime *runtime)
+{
+    struct tc_server_options options = {.drain_timeout_ns = -1, .drain_grace_ns = SECONDS(20)};
+    struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
+    int fd = connect_to(server);
+
+    WAIT_UNTIL(statistics(server).connections == 1);
+    tc_server_close(server);
+    close(fd);
+    int64_t began = tc_clock_now_ns();
+    TC_CHECK_EQ(tc_server_wait(server, TC_NEVER), 0);
+    TC_CHECK(tc_clock_now_ns() - began < SECONDS(20));
+    tc_server_free(server);
+    server = start_server(runtime, &tc_echo_protocol, &options);
+    tc_server_close(server);
+    TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(LONG_SECONDS))), 0);
+    tc_server_free(server);
+}
+
+TC_TEST(test_drain_grace_ends_with_the_last_connection)
+{
+    on_workers(check_grace_unneeded);
+}
+
+/* ---- all at once -------------------------------------------------------------------------- */
+
 /* A client that never stops sending must not keep the server from ending. */
 static void check_endless(struct tc_runtime *runtime)
 {
@@ -252,7 +334,8 @@ TC_TEST(test_drain_wait_works_from_a_fiber)
 static void check_cycles(struct tc_runtime *runtime)
 {
     for (int i = 0; i < 200; i++) {
-        struct tc_server_options options = {.idle_timeout_ns = i % 2 ? SECONDS(5) : 0};
+        struct tc_server_options options = {.idle_timeout_ns = i % 2 ? SECONDS(5) : 0,
+                                            .drain_grace_ns = i % 4 * TC_NS_PER_MS};
         struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
         int fds[5];
         for (int k = 0; k < 5; k++) {
@@ -263,6 +346,9 @@ static void check_cycles(struct tc_runtime *runtime)
             tc_server_abort(server);
         } else {
             tc_server_close(server);
+        }
+        if (i % 5 == 0) {
+            tc_server_abort(server); /* perhaps just when the grace ends */
         }
         TC_CHECK_EQ(tc_server_wait(server, tc_deadline_after_ns(SECONDS(LONG_SECONDS))), 0);
         TC_CHECK_EQ(statistics(server).connections, 0);
