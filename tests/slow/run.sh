@@ -124,6 +124,8 @@ python_lane hostile
 python_lane handover
 python_lane upload
 python_lane traversal
+python_lane clients
+python_lane browser
 lane fuzz sh tests/fuzz/run.sh "$fuzz"
 python_lane channels
 python_lane streams
