@@ -4,7 +4,8 @@
  * input and output happens on the loop's thread. Nothing is read ahead of demand: a reader that
  * lacks bytes receives by itself (reader_buffer.c), and waits for an edge once a read came back
  * short. Output is gathered until the end of the turn and leaves in one system call; it leaves at
- * once in drain, write_eof and close, and when TC_PY_STREAM_AT_ONCE bytes are gathered.
+ * once in write_eof and close, when TC_PY_STREAM_AT_ONCE bytes are gathered, and in drain, unless it
+ * is less than TC_PY_STREAM_LITTLE and other tasks are ready.
  *
  *            close, abort, an error              output sent, next turn
  *   OPEN ─────────────────────────────► CLOSING ───────────────────────► CLOSED
@@ -45,6 +46,7 @@ struct tc_py_stream_server;
 
 enum {
     TC_PY_STREAM_AT_ONCE = 64 * 1024, /* bytes gathered that do not wait for the turn's end     */
+    TC_PY_STREAM_LITTLE = 16 * 1024,  /* bytes that drain leaves to the turn's end              */
     TC_PY_STREAM_HIGH = 64 * 1024,    /* water marks, as asyncio's                              */
     TC_PY_STREAM_LOW = 16 * 1024,
     TC_PY_OUTPUT_INLINE = 2,

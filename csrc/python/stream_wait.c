@@ -60,6 +60,14 @@ static enum tc_py_outcome raise_exception(struct tc_py_stream_wait *self)
 
 /* ---- drain ------------------------------------------------------------------------------ */
 
+/* Little output of one task among many leaves at the end of the turn, with the others': peers find
+ * several answers when they wake, where answers that come one by one wake them for each, and to wake
+ * somebody costs the sender a third of a small send. */
+static bool may_leave_later(const struct tc_py_stream *stream)
+{
+    return stream->output.bytes < TC_PY_STREAM_LITTLE && !tc_fifo_is_empty(&stream->loop->ready);
+}
+
 static enum tc_py_outcome drain_start(struct tc_py_operation *op, PyObject **value)
 {
     struct tc_py_stream_wait *self = wait_of(op);
@@ -76,7 +84,9 @@ static enum tc_py_outcome drain_start(struct tc_py_operation *op, PyObject **val
     if (tc_unlikely(tc_py_loop_must_yield(stream->loop))) {
         return TC_PY_YIELD;
     }
-    tc_py_stream_flush(stream);
+    if (!may_leave_later(stream)) {
+        tc_py_stream_flush(stream);
+    }
     if (tc_unlikely(stream->flags & TC_PY_STREAM_CLOSING)) {
         return TC_PY_YIELD;
     }

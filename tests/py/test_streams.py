@@ -488,3 +488,35 @@ def test_the_file_of_a_unix_server_is_removed(tmp_path: Path) -> None:
             await tinycoro.start_unix_server(lambda reader, writer: None, path)
 
     tinycoro.run(main())
+
+
+def test_drain_sends_at_once_only_what_is_much_or_alone() -> None:
+    """Little output of one task among many leaves at the end of the turn, with the others'."""
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
+
+    def arrived() -> int:
+        try:
+            return len(peer.recv(1 << 20))
+        except BlockingIOError:
+            return 0
+
+    async def main() -> list[int]:
+        _, writer = await tinycoro.open_connection(sock=ours)
+        seen = []
+        writer.write(b"alone")
+        await writer.drain()
+        seen.append(arrived())
+        for size in (1000, 20_000):
+            other = tinycoro.create_task(tinycoro.sleep(0))
+            writer.write(bytes(size))
+            await writer.drain()
+            seen.append(arrived())
+            await other
+            seen.append(arrived())
+        writer.close()
+        await writer.wait_closed()
+        return seen
+
+    with peer:
+        assert tinycoro.run(main()) == [5, 0, 1000, 20_000, 0]
