@@ -31,7 +31,7 @@
  *   idle_timeout_ns       the last byte in or out, at rest      close
  *   net.drain_grace_ns    tc_server_close, for connections at   close; what is answered meanwhile says
  *                         rest                                  Connection: close
- *   send_timeout_ns       the last byte the peer took           close
+ *   send_timeout_ns       the last byte the peer took           reset
  *
  *                start   add a route   net's calls   statistics   free     -  safe together
  *   start          X          X             X             X         X      X  caller must exclude

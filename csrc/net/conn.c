@@ -99,6 +99,9 @@ static void close_conn(struct tc_conn *conn, struct tc_worker *worker)
     tc_lock_acquire(&server->lock);
     tc_list_remove(&conn->node); /* from here on nobody cancels the fiber or touches the stream */
     tc_lock_release(&server->lock);
+    if (conn->failure == -ETIMEDOUT) {
+        tc_stream_close_hard(&conn->stream);
+    }
     tc_stream_close(&conn->stream);
     tc_fetch_sub_relaxed(&home->load, 1); /* relaxed: a hint for dealing */
     tc_fetch_sub_relaxed(&server->open, 1); /* relaxed: ordered by the next line */

@@ -85,7 +85,7 @@ struct tc_server_options {
     uint32_t max_connections; /* of this server; 0: as many as leave all servers of the process
                                * together at most 0.8 × RLIMIT_NOFILE */
     int64_t idle_timeout_ns; /* from the last byte in or out; 0 or TC_NEVER: none */
-    int64_t send_timeout_ns; /* a peer that takes nothing for so long; 0: 30 s */
+    int64_t send_timeout_ns; /* a peer that takes nothing for so long is reset; 0: 30 s */
     int64_t drain_timeout_ns; /* after close, for connections being served; < 0: 30 s */
     int64_t drain_grace_ns; /* after close, for connections at rest, and no longer than
                              * drain_timeout_ns; 0 or less: none */

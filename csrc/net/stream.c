@@ -166,6 +166,14 @@ void tc_stream_close(struct tc_stream *stream)
     tc_pollfd_close(slot);
 }
 
+void tc_stream_close_hard(struct tc_stream *stream)
+{
+    const struct linger none = {.l_onoff = 1, .l_linger = 0};
+
+    /* Without it the close is a soft one. */
+    TC_IGNORE(tc_sys_setsockopt(descriptor(stream), SOL_SOCKET, SO_LINGER, &none, sizeof none));
+}
+
 void tc_stream_abort(struct tc_stream *stream)
 {
     /* A connection that is gone already needs no breaking. */

@@ -85,6 +85,11 @@ TC_NODISCARD int tc_stream_open(struct tc_stream *stream, int fd);
  * Parks: never   Threads: any, see the table */
 void tc_stream_close(struct tc_stream *stream);
 
+/* Let close break the connection at once: what the peer has not taken is dropped, which the kernel
+ * would otherwise keep and offer for minutes.
+ * Parks: never   Threads: the owner */
+void tc_stream_close_hard(struct tc_stream *stream);
+
 /* Break the connection both ways, from any thread, while the stream is kept alive: fibers that wait
  * on it wake up and find its end. The descriptor stays open until close.
  * Parks: never   Threads: any */

@@ -371,16 +371,21 @@ TC_TEST(test_server_head_that_comes_too_slowly_is_refused_with_408)
     end_http(&fixture);
 }
 
-TC_TEST(test_server_peer_that_takes_nothing_is_closed)
+TC_TEST(test_server_peer_that_takes_nothing_is_reset)
 {
     struct tc_http_options options = {.net = {.send_timeout_ns = 100 * TC_NS_PER_MS}};
     struct fixture fixture = start_http(1, &options);
+    static char taken[65536];
     int fd = connect_to(fixture.net);
+    ssize_t n;
 
     say(fd, "GET /large HTTP/1.1\r\nHost: h\r\n\r\nGET /large HTTP/1.1\r\nHost: h\r\n\r\n"
             "GET /large HTTP/1.1\r\nHost: h\r\n\r\nGET /large HTTP/1.1\r\nHost: h\r\n\r\n");
     WAIT_UNTIL(statistics(fixture.net).send_timeouts == 1);
     WAIT_UNTIL(statistics(fixture.net).connections == 0);
+    while ((n = recv(fd, taken, sizeof taken, 0)) > 0) {
+    }
+    TC_CHECK(n == -1 && errno == ECONNRESET);
     close(fd);
     end_http(&fixture);
 }
