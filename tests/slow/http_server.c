@@ -1,7 +1,9 @@
 /* An HTTP server for the lanes, without Python: `http_server [NAME=VALUE…]`.
  *
- *   header_timeout_ms=N  max_connections=N  workers=N (2)  listen_fd=N
- *   uploads=FOLDER       takes uploads at /files; for them:
+ *   header_timeout_ms=N  idle_timeout_ms=N  send_timeout_ms=N  max_connections=N  workers=N (2)
+ *   listen_fd=N
+ *   files=FOLDER         serves it at /files, looking at each file each time
+ *   uploads=FOLDER       takes uploads at /files, instead; for them:
  *   overwrite=1  without_tmpfile=1 (as if the kernel had no O_TMPFILE)  file_bytes=N (RLIMIT_FSIZE)
  *
  * It answers / with a line and /large with 256 KiB. It prints its port, then answers each line on
@@ -13,6 +15,7 @@
 
 #include "base/fault.h"
 #include "http/server.h"
+#include "http/static.h"
 #include "http/upload_route.h"
 #include "support.h"
 
@@ -20,12 +23,15 @@ enum { LARGE_BYTES = 256 * 1024 };
 
 struct arguments {
     int64_t header_timeout_ms;
+    int64_t idle_timeout_ms;
+    int64_t send_timeout_ms;
     int64_t max_connections;
     int64_t workers;
     int64_t listen_fd;
     int64_t without_tmpfile;
     int64_t overwrite;
     int64_t file_bytes;
+    const char *files;
     const char *uploads;
 };
 
@@ -47,7 +53,13 @@ static void read_arguments(int argc, char **argv, struct arguments *out)
             out->uploads = argv[i] + 8;
             continue;
         }
+        if (strncmp(argv[i], "files=", 6) == 0) {
+            out->files = argv[i] + 6;
+            continue;
+        }
         CHECK(read_number(argv[i], "header_timeout_ms", &out->header_timeout_ms) ||
+              read_number(argv[i], "idle_timeout_ms", &out->idle_timeout_ms) ||
+              read_number(argv[i], "send_timeout_ms", &out->send_timeout_ms) ||
               read_number(argv[i], "max_connections", &out->max_connections) ||
               read_number(argv[i], "listen_fd", &out->listen_fd) ||
               read_number(argv[i], "workers", &out->workers) ||
@@ -93,11 +105,11 @@ static void print_statistics(struct tc_http_server *server)
 
     tc_server_statistics(tc_http_server_net(server), &net);
     tc_http_server_statistics(server, &http);
-    printf("{\"accepted\": %" PRIu64 ", \"connections\": %" PRIu64 ", \"requests\": %" PRIu64
-           ", \"refused\": %" PRIu64 ", \"header_timeouts\": %" PRIu64 ", \"errors\": %" PRIu64
-           "}\n",
-           net.accepted, net.connections, http.requests, http.refused, http.header_timeouts,
-           net.errors);
+    printf("{\"accepted\": %" PRIu64 ", \"connections\": %" PRIu64 ", \"resting\": %" PRIu64
+           ", \"requests\": %" PRIu64 ", \"refused\": %" PRIu64 ", \"header_timeouts\": %" PRIu64
+           ", \"send_timeouts\": %" PRIu64 ", \"errors\": %" PRIu64 "}\n",
+           net.accepted, net.connections, net.resting, http.requests, http.refused,
+           http.header_timeouts, net.send_timeouts, net.errors);
     fflush(stdout);
 }
 
@@ -110,12 +122,18 @@ int main(int argc, char **argv)
     read_arguments(argc, argv, &arguments);
     struct tc_http_options options = {
         .net = {.max_connections = (uint32_t)arguments.max_connections,
-                .listen_fd = (int)arguments.listen_fd},
+                .listen_fd = (int)arguments.listen_fd,
+                .idle_timeout_ns = arguments.idle_timeout_ms * TC_NS_PER_MS,
+                .send_timeout_ns = arguments.send_timeout_ms * TC_NS_PER_MS},
         .header_timeout_ns = arguments.header_timeout_ms * TC_NS_PER_MS,
     };
     struct tc_runtime *runtime = start_runtime((uint32_t)arguments.workers);
     CHECK(tc_http_server_new(&options, &server) == 0);
     add_answers(server);
+    if (arguments.files != NULL) {
+        const struct tc_static_options looking = {.index = "index.html"};
+        CHECK(tc_http_server_static(server, "/files", arguments.files, &looking, NULL) == 0);
+    }
     if (arguments.uploads != NULL) {
         add_uploads(server, &arguments);
     }

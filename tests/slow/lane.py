@@ -269,6 +269,9 @@ class HTTPServer(AbstractContextManager["HTTPServer"]):
         self.process.communicate("stop\n", timeout=PATIENCE)
         check(self.process.returncode == 0, f"the server ended with {self.process.returncode}")
 
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
 
 def receive(client: socket.socket, size: int) -> bytes:
     """Exactly `size` bytes, fewer only at the end of the stream."""

@@ -11,7 +11,7 @@ A client that is closed comes back at once. At the end the process prints how of
 
 from __future__ import annotations
 
-import selectors
+import select
 import socket
 import sys
 import time
@@ -24,6 +24,7 @@ _FIRST = {
 _NEXT = {"header": b"X-a: b\r\n", "body": b"x", "read": b""}
 _PAUSE = 1.0
 _SMALL_WINDOW = 4096
+_SEGMENT = 1400
 
 
 class _Slow:
@@ -35,6 +36,8 @@ class _Slow:
         self.socket = socket.socket()
         if mode == "read":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_WINDOW)
+            # As over a network: with the segments of the loopback the kernel takes it all at once.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setblocking(False)
         self.socket.send(_FIRST[mode])
@@ -67,33 +70,31 @@ def run(port: int, mode: str, count: int, seconds: float) -> int:
     closed = 0
     begun = time.monotonic()
     until = begun + seconds
-    clients = {
-        client.socket.fileno(): client
-        for number in range(count)
-        if (client := _Slow(port, mode, begun + _PAUSE * number / count))
-    }
-    print("ready", flush=True)
-    with selectors.DefaultSelector() as selector:
-        if mode != "read":
-            for client in clients.values():
-                selector.register(client.socket, selectors.EVENT_READ)
+    # Whoever does not read what has come is told of a reset, and of nothing else.
+    events = 0 if mode == "read" else select.EPOLLIN
+    clients: dict[int, _Slow] = {}
+    with select.epoll() as poller:
+
+        def connect(due: float) -> None:
+            client = _Slow(port, mode, due)
+            clients[client.socket.fileno()] = client
+            poller.register(client.socket, events)
+
+        for number in range(count):
+            connect(begun + _PAUSE * number / count)
+        print("ready", flush=True)
         while (now := time.monotonic()) < until:
-            gone = [key.fd for key, _ in selector.select(0.01) if clients[key.fd].is_closed()]
-            gone += [
+            seen = [number for number, _ in poller.poll(0.01)]
+            gone = {number for number in seen if mode == "read" or clients[number].is_closed()}
+            gone |= {
                 number
                 for number, client in clients.items()
                 if client.due <= now and number not in gone and not client.step()
-            ]
+            }
             for number in gone:
-                client = clients.pop(number)
-                if mode != "read":
-                    selector.unregister(client.socket)
-                client.socket.close()
+                clients.pop(number).socket.close()
                 closed += 1
-                client = _Slow(port, mode, now + _PAUSE)
-                clients[client.socket.fileno()] = client
-                if mode != "read":
-                    selector.register(client.socket, selectors.EVENT_READ)
+                connect(now + _PAUSE)
     return closed
 
 
