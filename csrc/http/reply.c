@@ -14,7 +14,7 @@ enum {
     TAIL_BYTES = 128, /* date, connection, coding, the empty line */
     HEAD_BYTES = TC_HTTP_ANSWER_HEAD_BYTES + TAIL_BYTES,
     CHUNK_LINE_BYTES = 24,
-    FILE_SLICE_BYTES = 256 * 1024, /* between two looks at the other fibers */
+    FILE_SLICE_BYTES = 1024 * 1024, /* between two looks at the other fibers */
 };
 
 /* ---- sending ------------------------------------------------------------------------------ */

@@ -11,7 +11,8 @@
 #include "sched/blocking.h"
 
 enum {
-    SLICE_BYTES = 256 * 1024, /* of a file, between two looks at whether it is in memory */
+    SLICE_BYTES = 1024 * 1024, /* of a file, sent at a time */
+    LOOK_BYTES = 256 * 1024, /* between two looks at whether it is in memory */
     WARM_BYTES = 64 * 1024,
     BOUNDARY_BYTES = 32,
     PART_BYTES = 512, /* the head of one part of several */
@@ -59,15 +60,31 @@ static int64_t warm(void *arg)
     return 0;
 }
 
-/* False: the disk would have to be waited for, or nobody can tell. The kernel reads ahead, and gives
- * memory back, in runs of pages, so the first and the last one speak for those between. */
-static bool is_in_memory(const struct slice *slice)
+static bool is_in_memory(int fd, int64_t offset)
 {
     char byte;
-    int64_t last = slice->offset + (int64_t)slice->len - 1;
 
-    return tc_sys_pread_nowait(slice->fd, &byte, 1, slice->offset) >= 0 &&
-           tc_sys_pread_nowait(slice->fd, &byte, 1, last) >= 0;
+    return tc_sys_pread_nowait(fd, &byte, 1, offset) >= 0;
+}
+
+/* How many bytes from the slice's first on can be sent without waiting for the disk; 0 if nobody can
+ * tell. The kernel reads ahead, and gives memory back, in runs of pages, so those that are looked at
+ * speak for those between. */
+static uint64_t count_in_memory(const struct slice *slice)
+{
+    uint64_t done = 0;
+
+    if (!is_in_memory(slice->fd, slice->offset)) {
+        return 0;
+    }
+    while (done < slice->len) {
+        uint64_t next = slice->len - done < LOOK_BYTES ? slice->len : done + LOOK_BYTES;
+        if (!is_in_memory(slice->fd, slice->offset + (int64_t)next - 1)) {
+            break;
+        }
+        done = next;
+    }
+    return done;
 }
 
 /* Send a part of the body. Returns as tc_http_reply_write. */
@@ -85,7 +102,11 @@ static TC_MAY_PARK int send_span(struct tc_http_call *call, const struct tc_stat
             .offset = (int64_t)(first + done),
             .len = len - done < SLICE_BYTES ? len - done : SLICE_BYTES,
         };
-        if (!is_in_memory(&slice)) {
+        uint64_t ready = count_in_memory(&slice);
+        if (ready != 0) {
+            slice.len = ready;
+        } else {
+            slice.len = slice.len < LOOK_BYTES ? slice.len : LOOK_BYTES;
             tc_fetch_add_relaxed(offloads, 1); /* relaxed: a statistic */
             /* Without a thread the worker waits: late is better than not at all. */
             TC_IGNORE(tc_blocking_run(warm, &slice));

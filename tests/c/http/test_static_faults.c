@@ -70,6 +70,23 @@ TC_TEST(test_static_file_that_is_not_in_memory_is_read_on_the_pool)
     end_root(&fixture);
 }
 
+TC_TEST(test_static_file_that_is_half_in_memory_is_read_on_the_pool_from_there_on)
+{
+    make_root();
+    struct fixture fixture = serve_root(&looking);
+
+    ask(&fixture, "GET", "/s/big.bin", "");
+    uint64_t before = seen_by(&fixture).offloads;
+    /* Its first byte and one after 256 KiB are there; what follows is not, and is looked at twice. */
+    tc_fault_arm(TC_SYS_PREAD_NOWAIT, 3, EAGAIN, 2);
+    ask(&fixture, "GET", "/s/big.bin", "");
+    check_answer(200, content, BIG_BYTES);
+    TC_CHECK_EQ(tc_fault_hits(TC_SYS_PREAD_NOWAIT), 2);
+    TC_CHECK_EQ(seen_by(&fixture).offloads, before + 1);
+    tc_fault_disarm_all();
+    end_root(&fixture);
+}
+
 TC_TEST(test_static_failed_calls_have_their_status)
 {
     static const struct {
@@ -117,6 +134,7 @@ TC_TEST(test_static_failed_sendfile_ends_the_connection)
     struct fixture fixture = serve_root(&looking);
 
     for (uint64_t nth = 1; nth <= 3; nth++) {
+        tc_fault_arm(TC_SYS_PREAD_NOWAIT, 1, EAGAIN, UINT64_MAX); /* in three slices */
         tc_fault_arm(TC_SYS_SENDFILE, nth, EIO, 1);
         ask(&fixture, "GET", "/s/big.bin", "");
         tc_fault_disarm_all();
