@@ -45,10 +45,11 @@ python_lane() {
     lane "$1" "$TC_SLOW_PYTHON" "tests/slow/$1.py" "$form"
 }
 
+# faults PRESET TEST
 faults() {
     log=$(mktemp)
-    if TC_SLOW=$form "$TC_SLOW_BUILD/$1/bin/net/test_faults" --timeout 300 >"$log" 2>&1; then
-        echo "ok   faults ($1): $(tail -n 1 "$log"); $(grep -c ' places$' "$log") sweeps of" \
+    if TC_SLOW=$form "$TC_SLOW_BUILD/$1/bin/$2" --timeout 300 >"$log" 2>&1; then
+        echo "ok   faults ($1, $2): $(tail -n 1 "$log"); $(grep -c ' places$' "$log") sweeps of" \
             "$(awk '/ places$/ { n += $2 } END { print n + 0 }' "$log") places"
         rm -f "$log"
     else
@@ -108,8 +109,9 @@ lane storm_asan "$TC_SLOW_BUILD/asan/bin/slow/storm_c" "$storm" "$crowd" 1000
 lane storm_tsan "$TC_SLOW_BUILD/tsan/bin/slow/storm_c" "$storm" "$crowd" 1000
 python_lane nofile
 python_lane idle
-lane faults faults dev
-lane faults_asan faults asan
+lane faults faults dev net/test_faults
+lane faults_asan faults asan net/test_faults
+lane http_faults faults dev http/test_http_faults
 python_lane restart
 python_lane forks
 python_lane exits

@@ -3,90 +3,7 @@
  * life-cycle tests take the first error of each row of fault_table.h. */
 #include <sys/wait.h>
 
-#include "fault_table.h"
-#include "support.h"
-
-/* ---- what must stay the same -------------------------------------------------------------- */
-
-struct holdings {
-    uint64_t bytes; /* beyond the pools, which keep what they once had                          */
-    int descriptors;
-    int threads;
-};
-
-/* 0 under ThreadSanitizer, which starts a thread of its own beside our first. */
-static int count_threads(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    int count = 0;
-
-    TC_CHECK(dir != NULL);
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        count += entry->d_name[0] != '.';
-    }
-    closedir(dir);
-    return TC_TSAN ? 0 : count;
-}
-
-static struct holdings take_holdings(void)
-{
-    return (struct holdings){
-        .bytes = tc_mem_bytes_in_use() - tc_mem_bytes_reserved(),
-        .descriptors = count_descriptors(),
-        .threads = count_threads(),
-    };
-}
-
-static bool is_long(void)
-{
-    const char *form = getenv("TC_SLOW");
-
-    return form != NULL && strcmp(form, "long") == 0;
-}
-
-/* What is failing, for the messages. */
-struct fault {
-    enum tc_sys_call call;
-    int error;
-    uint64_t nth;
-    uint64_t times;
-};
-
-static const char *describe(const struct fault *fault)
-{
-    static char text[120];
-    const char *how = fault->times == UINT64_MAX ? "and all after it" : "";
-
-    if (fault->times > 1 && fault->times < 1000) {
-        how = "and some after it";
-    }
-    snprintf(text, sizeof text, "%s call %llu %s failing with %s", tc_fault_name((int)fault->call),
-             (unsigned long long)fault->nth, how, strerrorname_np(fault->error));
-    return text;
-}
-
-static void arm(const struct fault *fault)
-{
-    tc_fault_arm(fault->call, fault->nth, fault->error, fault->times);
-}
-
-/* Wait until nothing but `expected` is held. */
-static void check_holdings(const struct holdings *expected, const struct fault *fault)
-{
-    int64_t limit = tc_deadline_after_ns(SECONDS(LONG_SECONDS));
-    struct holdings now = take_holdings();
-
-    while (memcmp(&now, expected, sizeof now) != 0 && tc_clock_now_ns() < limit) {
-        pause_ms(1);
-        now = take_holdings();
-    }
-    if (memcmp(&now, expected, sizeof now) != 0) {
-        tc_test_failf(
-            "%s: left behind: bytes %llu, before %llu; descriptors %d, %d; threads %d, %d",
-            describe(fault), (unsigned long long)now.bytes, (unsigned long long)expected->bytes,
-            now.descriptors, expected->descriptors, now.threads, expected->threads);
-    }
-}
+#include "fault_support.h"
 
 /* ---- traffic ------------------------------------------------------------------------------ */
 
@@ -143,46 +60,6 @@ static void check_probe(struct tc_server *server, const struct fault *fault)
     if (!answers_again(server)) {
         tc_test_failf("%s: no answer to a probe", describe(fault));
     }
-}
-
-/* A server to which nothing comes must rest, however its calls fail. What came before may take a while,
- * and a machine that was away counts its time as ours: only a server that never rests spins. */
-static void check_rests(const struct fault *fault)
-{
-    int64_t limit = tc_deadline_after_ns(SECONDS(LONG_SECONDS));
-
-    for (;;) {
-        double cpu = cpu_seconds();
-        pause_ms(40);
-        cpu = cpu_seconds() - cpu;
-        if (cpu <= 0.02) {
-            return;
-        }
-        if (tc_clock_now_ns() > limit) {
-            tc_test_failf("%s: %.0f ms of CPU in 40 ms without traffic", describe(fault),
-                          cpu * 1e3);
-        }
-    }
-}
-
-/* Wait until no client's connection is left. */
-static void await_rest(struct tc_runtime *runtime, struct tc_server *server,
-                       const struct fault *fault)
-{
-    int64_t limit = tc_deadline_after_ns(SECONDS(LONG_SECONDS));
-    struct tc_runtime_statistics seen;
-
-    do {
-        tc_runtime_statistics(runtime, &seen);
-        if (tc_clock_now_ns() > limit) {
-            tc_test_failf("%s: still %llu connections, %llu fibers, %llu timers, %llu slots",
-                          describe(fault), (unsigned long long)statistics(server).connections,
-                          (unsigned long long)seen.fibers, (unsigned long long)seen.timers,
-                          (unsigned long long)seen.descriptors);
-        }
-        pause_ms(0);
-    } while (statistics(server).connections + seen.fibers + seen.timers > 0 ||
-             seen.descriptors != 1);
 }
 
 /* Returns how often the fault struck. */
