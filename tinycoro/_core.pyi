@@ -400,6 +400,7 @@ class HTTPServer(_NativeServer):
         max_connections: SupportsIndex | None = None,
         backlog: SupportsIndex | None = None,
         reuse_port: bool = False,
+        fd: SupportsIndex | None = None,
         keep_alive_timeout: float | None = 30,
         header_timeout: float | None = 10,
         body_timeout: float | None = 30,

@@ -52,7 +52,7 @@ static const struct {
 /* ---- parameters ------------------------------------------------------------------------- */
 
 /* The others come first. */
-enum { HOST, PORT, WORKERS, MAX_CONNECTIONS, BACKLOG, REUSE_PORT, FIRST_LIMIT };
+enum { HOST, PORT, WORKERS, MAX_CONNECTIONS, BACKLOG, REUSE_PORT, FD, FIRST_LIMIT };
 enum { PARAM_COUNT = (int)FIRST_LIMIT + (int)LIMIT_COUNT };
 
 static const char *const names[] = {
@@ -62,6 +62,7 @@ static const char *const names[] = {
     "max_connections",
     "backlog",
     "reuse_port",
+    "fd",
 #define LIMIT_NAME(name, kind, low, high, normal) #name,
     LIMITS(LIMIT_NAME)
 #undef LIMIT_NAME
@@ -175,6 +176,7 @@ struct tc_py_http_server *tc_py_http_server_make(PyTypeObject *type,
                                 .max_connections = b_values[MAX_CONNECTIONS],
                                 .backlog = b_values[BACKLOG],
                                 .reuse_port = b_values[REUSE_PORT],
+                                .fd = b_values[FD],
                             });
     if (self != NULL) {
         apply(tc_py_http_server_of((PyObject *)self), values);

@@ -393,7 +393,7 @@ static void http_dealloc(PyObject *object)
 PyDoc_STRVAR(
     http_server_doc,
     "HTTPServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None, backlog=None,\n"
-    "           reuse_port=False, keep_alive_timeout=30, header_timeout=10, body_timeout=30,\n"
+    "           reuse_port=False, fd=None, keep_alive_timeout=30, header_timeout=10, body_timeout=30,\n"
     "           body_grace=10, min_body_rate=500, send_timeout=30, skip_timeout=5,\n"
     "           max_header_size=16384, max_request_line=8192, max_headers=100, max_body=1048576,\n"
     "           max_skipped_body=65536, max_chunk_extension=256, drain_timeout=30,\n"
@@ -409,7 +409,9 @@ PyDoc_STRVAR(
     "workers says to how many of the runtime's workers connections are dealt (None: all).\n"
     "max_connections limits this server (None: as many as leave all servers of the process\n"
     "together within 0.8 of the descriptor limit). backlog is the length of the kernel's queue (None:\n"
-    "4096 or the system's limit). reuse_port lets several processes listen on one port.\n\n"
+    "4096 or the system's limit). reuse_port lets several processes listen on one port. fd, 3 or more, is\n"
+    "a TCP socket that listens already, of which start() takes a copy; host, port, backlog and reuse_port\n"
+    "mean nothing then. Of servers that share one, the next can start before the last one drains.\n\n"
     "Times are in seconds, None is no limit; sizes are in bytes. keep_alive_timeout closes a connection\n"
     "so long after its last byte in or out. header_timeout is what a client has for the head of a\n"
     "request, from its first byte on (then 408). The body of a request may pause for body_timeout, and\n"

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the record behind the object ------------------------------------------------------- */
@@ -98,15 +99,30 @@ void tc_py_server_look(struct tc_py_server *self, struct tc_server_statistics *o
     tc_py_server_release(self, record, false);
 }
 
+void tc_py_server_wanted(const struct tc_py_server *self, char *text, size_t size)
+{
+    if (self->options.listen_fd != 0) {
+        (void)snprintf(text, size, "fd %d", self->options.listen_fd);
+    } else {
+        (void)tc_addr_format(&self->wanted, text, size);
+    }
+}
+
 /* "127.0.0.1:8000": where it listens, or listened last, or would listen. */
 void tc_py_server_endpoint(struct tc_py_server *self, char *text, size_t size)
 {
-    struct tc_addr addr;
+    struct tc_addr bound;
+    bool has_started;
 
     Py_BEGIN_CRITICAL_SECTION(self);
-    addr = self->has_started ? self->bound : self->wanted;
+    has_started = self->has_started;
+    bound = self->bound;
     Py_END_CRITICAL_SECTION();
-    (void)tc_addr_format(&addr, text, size);
+    if (has_started) {
+        (void)tc_addr_format(&bound, text, size);
+    } else {
+        tc_py_server_wanted(self, text, size);
+    }
 }
 
 bool tc_py_server_has_started(struct tc_py_server *self)
@@ -146,21 +162,23 @@ static const char *parse_host(PyObject *b_host)
 }
 
 /* The integers among the options. Returns 0, or -1 with an exception set. */
-static int parse_numbers(struct tc_server_options *options, PyObject *b_port, PyObject *b_workers,
-                         PyObject *b_max_connections, PyObject *b_backlog)
+static int parse_numbers(struct tc_server_options *options, const struct tc_py_server_args *b_args)
 {
     int64_t port = 0;
     int64_t workers = 0;
     int64_t max_connections = 0;
     int64_t backlog = 0;
+    int64_t fd = 0;
 
-    if (tc_py_integer(b_port, "port", false, 0, UINT16_MAX, &port) < 0 ||
-        tc_py_integer(b_workers, "workers", true, 1, TC_WORKERS_MAX, &workers) < 0 ||
-        tc_py_integer(b_max_connections, "max_connections", true, 1, UINT32_MAX, &max_connections) <
-            0 ||
-        tc_py_integer(b_backlog, "backlog", true, 1, INT_MAX, &backlog) < 0) {
+    if (tc_py_integer(b_args->port, "port", false, 0, UINT16_MAX, &port) < 0 ||
+        tc_py_integer(b_args->workers, "workers", true, 1, TC_WORKERS_MAX, &workers) < 0 ||
+        tc_py_integer(b_args->max_connections, "max_connections", true, 1, UINT32_MAX,
+                      &max_connections) < 0 ||
+        tc_py_integer(b_args->backlog, "backlog", true, 1, INT_MAX, &backlog) < 0 ||
+        tc_py_integer(b_args->fd, "fd", true, 3, INT_MAX, &fd) < 0) {
         return -1;
     }
+    options->listen_fd = (int)fd;
     options->port = (uint16_t)port;
     options->workers = (uint32_t)workers;
     options->max_connections = (uint32_t)max_connections;
@@ -178,8 +196,7 @@ static int parse(const struct tc_py_server_args *b_args, struct tc_py_server *se
     options->drain_timeout_ns = TC_SERVER_DRAIN_TIMEOUT_NS;
     if (reuse_port < 0 ||
         (b_args->host != NULL && (options->host = parse_host(b_args->host)) == NULL) ||
-        parse_numbers(options, b_args->port, b_args->workers, b_args->max_connections,
-                      b_args->backlog) < 0 ||
+        parse_numbers(options, b_args) < 0 ||
         tc_py_seconds(b_args->drain_timeout, "drain_timeout", false, &options->drain_timeout_ns) <
             0) {
         return -1;

@@ -94,6 +94,9 @@ bool tc_py_server_has_started(struct tc_py_server *self);
 /* Statistics of the run that is on, or of the last one. */
 void tc_py_server_look(struct tc_py_server *self, struct tc_server_statistics *out);
 
+/* "127.0.0.1:8000", or "fd 3": where it would listen. */
+void tc_py_server_wanted(const struct tc_py_server *self, char *text, size_t size);
+
 /* "127.0.0.1:8000": where it listens, or listened last, or would listen. */
 void tc_py_server_endpoint(struct tc_py_server *self, char *text, size_t size);
 
@@ -106,6 +109,7 @@ struct tc_py_server_args {
     PyObject *drain_timeout;
     PyObject *backlog;
     PyObject *reuse_port;
+    PyObject *fd; /* a socket that listens already, in place of host and port */
 };
 
 /* Allocate an object of `type`. Returns NULL with an exception set. */

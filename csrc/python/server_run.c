@@ -21,7 +21,7 @@ static PyObject *start_error(const struct tc_py_server *self, int error, uint32_
 {
     char endpoint[TC_PY_ENDPOINT_BYTES];
 
-    (void)tc_addr_format(&self->wanted, endpoint, sizeof(endpoint));
+    tc_py_server_wanted(self, endpoint, sizeof(endpoint));
     if (error == -ERANGE) {
         return PyErr_Format(PyExc_ValueError,
                             "workers=%u: the runtime has %u; see tinycoro.configure(workers=)",

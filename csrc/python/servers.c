@@ -102,7 +102,7 @@ static PyObject *server_repr(PyObject *object)
     char endpoint[TC_PY_ENDPOINT_BYTES];
 
     if (self->generation != tc_py_process_generation()) {
-        (void)tc_addr_format(&self->wanted, endpoint, sizeof(endpoint));
+        tc_py_server_wanted(self, endpoint, sizeof(endpoint));
         return PyUnicode_FromFormat("<%s %s, of the parent process>", Py_TYPE(self)->tp_name,
                                     endpoint);
     }

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -281,3 +282,21 @@ def test_directory_commands_say_what_is_wrong_with_their_words(
         wrong = _run(command, *words)
         assert wrong.returncode == 2
         assert "usage: " in wrong.stderr
+
+
+def test_static_takes_over_a_socket_that_is_inherited(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("text")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        command = _command("static", str(tmp_path), "--fd", str(listener.fileno()))
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, pass_fds=[listener.fileno()], text=True
+        ) as process:
+            client = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+            client.request("GET", "/file.txt")
+            assert client.getresponse().read() == b"text"
+            client.close()
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=PATIENCE)
+    assert out.startswith(f"tinycoro static listening on http://{host}:{port}\n")
+    assert process.returncode == 0

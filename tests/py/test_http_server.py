@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import http.client
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -324,3 +326,35 @@ def test_many_threads_ask_at_once(server: HTTPServer) -> None:
         thread.join()
     assert not failures
     assert wait_until(lambda: server.statistics().connections == 0)
+
+
+# ---- a socket that listens already ---------------------------------------------------------------
+
+
+def test_a_socket_that_listens_is_handed_on_without_a_refused_connection() -> None:
+    """Four servers take turns; who connects between two of them waits for the next."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        for number in range(4):
+            server = HTTPServer(fd=listener.fileno())
+            assert f"HTTPServer fd {listener.fileno()}, not started" in repr(server)
+            server.respond("/", f"server {number}")
+            waiting = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+            waiting.request("GET", "/")
+            with server:
+                assert server.address == (host, port)
+                assert waiting.getresponse().read() == f"server {number}".encode()
+                waiting.close()
+
+
+def test_a_descriptor_that_does_not_listen_is_refused() -> None:
+    with pytest.raises(ValueError, match="fd=2"):
+        HTTPServer(fd=2)
+    with socket.socket() as idle:
+        server = HTTPServer(fd=idle.fileno())
+        with pytest.raises(OSError, match=f"cannot listen.*fd {idle.fileno()}") as caught:
+            server.start()
+    assert caught.value.errno == errno.EINVAL
+    with pytest.raises(OSError, match="fd 1000000000") as caught:
+        HTTPServer(fd=1_000_000_000).start()
+    assert caught.value.errno == errno.EBADF

@@ -45,6 +45,9 @@ def add_options(parser: argparse.ArgumentParser, default_port: int) -> None:
     )
     parser.add_argument("--backlog", type=positive, metavar="N", help="of the listening socket")
     parser.add_argument("--reuse-port", action="store_true", help="share the port")
+    parser.add_argument(
+        "--fd", type=positive, metavar="N", help="an inherited socket that listens (systemd: 3)"
+    )
     limits = parser.add_argument_group("limits", 'times are in seconds, or "none"')
     for name, default in _core._http_limits().items():
         is_time = isinstance(default, float)
@@ -68,5 +71,6 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
         "max_connections": options.limit_concurrency,
         "backlog": options.backlog,
         "reuse_port": options.reuse_port,
+        "fd": options.fd,
         **{name: getattr(options, name) for name in _core._http_limits()},
     }
