@@ -1,12 +1,16 @@
 """Every Python example of README.md and docs/ runs as it is printed."""
 
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tinycoro._cli import make_parser
+from tinycoro._cli.directory import read_words
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -55,6 +59,22 @@ def test_session_shows_what_is_printed(session: str) -> None:
     shown = [line for line in lines if not line.startswith(">>> ")]
     done = run_repl("\n".join(typed))
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, shown, "")
+
+
+def test_commands_of_the_pages_have_words_that_exist() -> None:
+    """They are read as by the command itself, which would end the program; none is run."""
+    lines = [
+        shlex.split(words, comments=True)
+        for page in PAGES
+        for words in re.findall(
+            r"^ *python -m tinycoro (\S.*)$", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    ]
+    assert len(lines) > 5
+    for words in lines:
+        options = make_parser().parse_args(words)
+        if hasattr(options, "words"):
+            read_words(options)
 
 
 def test_included_programs_are_among_those_that_tests_run() -> None:

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from . import echo, http, repl, static, upload, version
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code of the process.
-
-    0 success, 1 a failure while running, 2 wrong usage, 3 cannot start.
-    """
+def make_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tinycoro",
         description="Without a command: a REPL, or a script on standard input, that may await.",
@@ -21,7 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     http.add(commands)
     static.add(commands)
     upload.add(commands)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code of the process.
+
+    0 success, 1 a failure while running, 2 wrong usage, 3 cannot start.
+    """
+    options = make_parser().parse_args(arguments)
     if options.version:
         return version.run()
     if "run" not in options:
