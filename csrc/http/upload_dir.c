@@ -214,6 +214,19 @@ void tc__upload_leave(struct tc_upload_dir *dir, struct tc_upload *upload, bool 
     tc_lock_release(&dir->lock);
 }
 
+int tc__upload_make_name(struct tc_upload_dir *dir, struct tc_upload *upload)
+{
+    char id[TC_UPLOAD_ID_BYTES + 1];
+    int rc = tc__upload_make_id(id);
+
+    if (rc == 0) {
+        tc_lock_acquire(&dir->lock);
+        memcpy(upload->name, id, sizeof id);
+        tc_lock_release(&dir->lock);
+    }
+    return rc;
+}
+
 void tc__upload_forget(struct tc_upload_dir *dir, uint64_t bytes)
 {
     tc_lock_acquire(&dir->lock);

@@ -118,6 +118,10 @@ void tc__upload_enter(struct tc_upload_dir *dir, struct tc_upload *upload);
 void tc__upload_leave(struct tc_upload_dir *dir, struct tc_upload *upload, bool is_stored,
                       uint64_t replaced);
 
+/* Give an upload another name of the server's own, while others may look at the one that it has.
+ * Returns 0, -errno. */
+TC_NODISCARD int tc__upload_make_name(struct tc_upload_dir *dir, struct tc_upload *upload);
+
 /* A file of `bytes` that was stored has been taken back. */
 void tc__upload_forget(struct tc_upload_dir *dir, uint64_t bytes);
 

@@ -178,7 +178,7 @@ static int64_t commit_job(void *arg)
     if (rc == 0) {
         rc = publish(commit);
         for (int tries = 1; rc == -EEXIST && upload->has_own_name && tries < ID_TRIES; tries++) {
-            rc = tc__upload_make_id(upload->name);
+            rc = tc__upload_make_name(upload->dir, upload);
             rc = rc == 0 ? publish(commit) : rc;
         }
         if (rc == 0) {

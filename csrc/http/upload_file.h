@@ -37,7 +37,7 @@ struct tc_upload {
     int64_t total; /* -1: not known; constant, like what follows */
     int64_t since_ns;
     bool has_own_name; /* the server made the name, and may make another */
-    char name[TC_UPLOAD_NAME_BYTES + 1];
+    char name[TC_UPLOAD_NAME_BYTES + 1]; /* written under dir->lock once it is in dir->uploads */
     char temporary[TC_UPLOAD_TEMPORARY_BYTES]; /* empty: the file has no name */
     unsigned char slice[]; /* TC_UPLOAD_SLICE_BYTES not written yet */
 };

@@ -40,6 +40,31 @@ TC_TEST(test_upload_without_a_name_gets_one_of_its_own)
     remove_root();
 }
 
+static struct tc_upload_progress first_look;
+
+static void take_its_name(struct job *job)
+{
+    TC_CHECK_EQ(tc_upload_dir_progress(job->dir, &first_look, 1), 1);
+    tc_fault_arm(TC_SYS_LINKAT, 1, EEXIST, 1);
+}
+
+TC_TEST(test_upload_whose_own_name_is_taken_gets_another)
+{
+    make_root();
+    struct tc_upload_dir *dir = open_dir(&(struct tc_upload_options){0});
+    struct job job = {.dir = dir, .total = -1, .len = 10, .meanwhile = take_its_name};
+    if (dir->has_tmpfile) {
+        TC_CHECK_EQ(run_upload(&job), 0);
+        TC_CHECK_EQ(tc_fault_hits(TC_SYS_LINKAT), 1);
+        tc_fault_disarm_all();
+        TC_CHECK(strcmp(first_look.name, job.stored.name) != 0);
+        TC_CHECK_EQ(look_at(job.stored.name), 10);
+        check_entries(1);
+    }
+    tc_upload_dir_close(dir);
+    remove_root();
+}
+
 /* ---- whole or not at all ------------------------------------------------------------------- */
 
 static void check_progress(struct job *job)
