@@ -212,6 +212,7 @@ class HTTPServerStatistics(structseq[Any], tuple[Any, ...]):
         "uploads_stored",
         "uploads_failed",
         "uploading",
+        "latency",
     )
     @property
     def accepted(self) -> int: ...
@@ -263,6 +264,40 @@ class HTTPServerStatistics(structseq[Any], tuple[Any, ...]):
     def uploads_failed(self) -> int: ...
     @property
     def uploading(self) -> tuple[UploadProgress, ...]: ...
+    @property
+    def latency(self) -> tuple[RouteLatency, ...]: ...
+
+@final
+class RouteLatency(structseq[Any], tuple[Any, ...]):
+    __match_args__: Final = (
+        "route",
+        "methods",
+        "count",
+        "sum",
+        "p50",
+        "p90",
+        "p99",
+        "p999",
+        "max",
+    )
+    @property
+    def route(self) -> str | None: ...
+    @property
+    def methods(self) -> tuple[str, ...]: ...
+    @property
+    def count(self) -> int: ...  # type: ignore[override]
+    @property
+    def sum(self) -> float: ...
+    @property
+    def p50(self) -> float: ...
+    @property
+    def p90(self) -> float: ...
+    @property
+    def p99(self) -> float: ...
+    @property
+    def p999(self) -> float: ...
+    @property
+    def max(self) -> float: ...
 
 @final
 class UploadProgress(structseq[Any], tuple[Any, ...]):

@@ -31,6 +31,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* ---- loads and stores ----------------------------------------------------------------- */
 
@@ -121,6 +122,15 @@
     atomic_fetch_and_explicit((ptr), (value), memory_order_acq_rel)
 #define tc_fetch_and_seq_cst(ptr, value) \
     atomic_fetch_and_explicit((ptr), (value), memory_order_seq_cst)
+
+/* ---- counters with one writer --------------------------------------------------------- */
+
+/* Add to a counter that only the calling thread writes. Parks: never   Threads: the writer */
+static inline void tc_counter_add(_Atomic uint64_t *counter, uint64_t amount)
+{
+    /* relaxed: single writer; readers sum at leisure */
+    tc_store_relaxed(counter, tc_load_relaxed(counter) + amount);
+}
 
 /* ---- fences --------------------------------------------------------------------------- */
 

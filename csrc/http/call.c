@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "http/ledger.h"
 #include "sched/fiber.h"
 #include "sched/worker.h"
 
@@ -463,6 +464,7 @@ int tc__http_call_run(struct tc_conn *conn)
     if (rc == 0) {
         rc = finish(call);
     }
+    tc__http_ledger_settle_call(call, rc == 0);
     state->call = NULL;
     tc_http_call_release(call);
     return rc;

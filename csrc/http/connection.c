@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "http/call.h"
 #include "http/errand.h"
+#include "http/ledger.h"
 #include "sched/fiber.h"
 #include "sched/worker.h"
 
@@ -151,6 +152,7 @@ static struct tc_http_pass begin_pass(struct tc_conn *conn, struct tc_worker *wo
         .server = server,
         .part = &server->parts[worker->index],
         .scratch = tc_io_scratch(worker),
+        .read_ns = 0,
     };
 }
 
@@ -184,6 +186,7 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
         return got == 0 ? TC_CONN_CLOSE : tc_conn_fail(conn, (int)got);
     }
     tc_conn_count_in(conn, (uint64_t)got);
+    pass.read_ns = tc_worker_clock(worker);
     size_t used = tc__http_handle(&pass, (const char *)pass.scratch, (size_t)got);
     if (tc_unlikely(pass.error != 0)) {
         return tc_conn_fail(conn, pass.error);
@@ -239,6 +242,7 @@ static TC_MAY_PARK int send_kept(struct tc_conn *conn, struct tc_http_state *sta
     }
     tc_desk_reply_free(state->reply_kept);
     state->reply_kept = NULL;
+    tc__http_ledger_settle_kept(conn);
     return 0;
 }
 
@@ -272,6 +276,7 @@ static int handle_kept(struct tc_conn *conn)
     if (pass.scratch == NULL) {
         return -ENOMEM;
     }
+    pass.read_ns = tc_worker_clock(tc_worker_current());
     size_t used = tc__http_handle(&pass, (const char *)state->in, state->in_len);
     if (pass.error != 0) {
         return pass.error;
@@ -412,6 +417,7 @@ static void http_release(struct tc_conn *conn)
         tc__desk_call_abandon(state->errand);
         state->errand = NULL;
     }
+    tc__http_ledger_drop(state);
     tc_desk_reply_free(state->reply_kept);
     state->reply_kept = NULL;
 }

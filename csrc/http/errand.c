@@ -3,6 +3,8 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "http/latency.h"
+#include "http/ledger.h"
 #include "sched/worker.h"
 
 /* The body must come within this time, and at a rate that is no attack; see http/server.h. */
@@ -132,6 +134,7 @@ bool tc__http_errand_answer(struct tc_http_pass *pass)
     state->reply_kept = reply;
     call->reply = NULL;
     state->errand = NULL;
+    tc__http_ledger_note(pass, tc_http_desk_route(call->id));
     tc__http_put_answer(pass, &reply->answer, 0, call->minor, call->method != TC_HTTP_HEAD);
     tc__http_flush(pass, NULL, 0);
     tc_desk_call_release(call);

@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "http/call.h"
 #include "http/errand.h"
+#include "http/latency.h"
+#include "http/ledger.h"
 #include "http/path.h"
 #include "sched/worker.h"
 
@@ -37,6 +39,7 @@ static void keep_output(struct tc_http_pass *pass, size_t sent, const char *body
         state->out_len = (uint32_t)rest;
         state->out_sent = 0;
     }
+    pass->error = tc__http_ledger_keep(pass);
 }
 
 void tc__http_flush(struct tc_http_pass *pass, const char *body, size_t body_len)
@@ -62,6 +65,8 @@ void tc__http_flush(struct tc_http_pass *pass, const char *body, size_t body_len
     tc_conn_count_out(pass->conn, (uint64_t)sent);
     if ((size_t)sent != pass->out_len + body_len) {
         keep_output(pass, (size_t)sent, body, body_len);
+    } else {
+        tc__http_ledger_settle(pass);
     }
     pass->out_len = 0;
 }
@@ -146,6 +151,7 @@ void tc__http_refuse(struct tc_http_pass *pass, int status)
     pass->state->is_closing = true;
     pass->state->must_linger = true;
     tc_counter_add(&pass->part->refused, 1);
+    tc__http_ledger_note(pass, TC_HTTP_NO_ROUTE);
     tc__http_put_answer(pass, tc__http_own_answer(pass->server, status), 0, 1, true);
 }
 
@@ -174,6 +180,7 @@ struct choice {
     const struct tc_http_answer *answer; /* NULL: by a handler or the desk, or not at all */
     uint64_t allowed; /* to be told; 0: not */
     int refused; /* a status; 0: it is not */
+    uint32_t route_id; /* for http/latency.h */
     bool is_errand; /* for the desk */
     struct tc_http_text path;
     struct tc_http_found found;
@@ -206,6 +213,7 @@ static void choose_route(struct choice *choice, const struct tc_http_request *re
     const struct tc_http_route *route = choice->found.route;
     struct tc_http_handler *handler = route->handler;
 
+    choice->route_id = route->id;
     if (handler == NULL) {
         choice->answer = &route->answer;
     } else if (request->content_length > route->max_body) {
@@ -232,6 +240,7 @@ static void choose(struct tc_http_pass *pass, const struct tc_http_request *requ
     choice->answer = NULL;
     choice->allowed = 0;
     choice->refused = 0;
+    choice->route_id = TC_HTTP_NO_ROUTE;
     choice->is_errand = false;
     choice->path = (struct tc_http_text){"", 0};
     if (request->form == TC_HTTP_ASTERISK || request->form == TC_HTTP_AUTHORITY) {
@@ -289,6 +298,7 @@ static void answer_request(struct tc_http_pass *pass, const struct tc_http_reque
         state->skip = TC_HTTP_SKIP_NOTHING;
         state->must_linger = true;
     }
+    tc__http_ledger_note(pass, choice.route_id);
     tc__http_put_answer(pass, choice.answer, choice.allowed, request->minor,
                         request->method != TC_HTTP_HEAD);
 }
@@ -340,10 +350,12 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
             at += skip_body(pass, buf + at, len - at);
             continue;
         }
-        if (TC_HTTP_OUT_BYTES - pass->out_len < TC_HTTP_ANSWER_BYTES) {
+        if (TC_HTTP_OUT_BYTES - pass->out_len < TC_HTTP_ANSWER_BYTES ||
+            tc__http_ledger_is_full(pass)) {
             tc__http_flush(pass, NULL, 0);
             continue;
         }
+        state->begun_ns = state->begun_ns == 0 ? pass->read_ns : state->begun_ns;
         ssize_t n = tc_http_parse(request, buf + at, len - at, &pass->server->limits, &state->hint);
         if (n == TC_HTTP_INCOMPLETE) {
             state->needs_input = true;

@@ -1,7 +1,7 @@
 /* http/exchange.h — what a connection holds between two requests, and one pass over its input: every
  * whole request answered, everything sent that the peer takes. For connection.c alone.
  *
- * The scratch buffer of the worker is cut into input, request, path and output; it is good until the
+ * The scratch buffer of the worker is cut into input, request, path, ledger and output; it is good until the
  * next park, and nothing in a pass parks. What the pass cannot finish stays in the state: the caller
  * keeps the input that was not consumed; output that was not taken is copied here. A body above
  * TC_HTTP_SMALL_BODY is not copied but sent from its route, which outlives the connection; while it is
@@ -24,7 +24,9 @@ enum {
     TC_HTTP_PATH_BYTES = TC_HTTP_SERVER_HEAD_BYTES_MAX,
     TC_HTTP_REQUEST_AT = TC_HTTP_IN_BYTES,
     TC_HTTP_PATH_AT = TC_HTTP_REQUEST_AT + TC_HTTP_REQUEST_BYTES,
-    TC_HTTP_OUT_AT = TC_HTTP_PATH_AT + TC_HTTP_PATH_BYTES,
+    TC_HTTP_LEDGER_AT = TC_HTTP_PATH_AT + TC_HTTP_PATH_BYTES,
+    TC_HTTP_LEDGER_BYTES = 2048,
+    TC_HTTP_OUT_AT = TC_HTTP_LEDGER_AT + TC_HTTP_LEDGER_BYTES,
     TC_HTTP_OUT_BYTES = TC_IO_SCRATCH_BYTES - TC_HTTP_OUT_AT,
     TC_HTTP_SMALL_BODY = TC_HTTP_GLANCE_BODY, /* copied into the output */
     TC_HTTP_ANSWER_BYTES = TC_HTTP_ANSWER_HEAD_BYTES + 128 +
@@ -34,6 +36,7 @@ enum {
 enum tc_http_skip { TC_HTTP_SKIP_NOTHING, TC_HTTP_SKIP_LENGTH, TC_HTTP_SKIP_CHUNKED };
 
 struct tc_http_call;
+struct tc_http_ledger;
 
 struct tc_http_state {
     struct tc_http_call *call; /* a reference; the request that a handler serves, NULL: none */
@@ -45,6 +48,8 @@ struct tc_http_state {
     uint32_t out_sent;
     const char *body; /* the route's, or the reply's: what comes behind `out` */
     size_t body_left;
+    struct tc_http_ledger *ledger; /* owned; the requests that `out` answers, NULL: none */
+    int64_t begun_ns; /* see http/ledger.h */
     int64_t deadline_ns; /* for the head or the body that has begun; 0: none has */
     uint64_t skip_left; /* bytes of the body, or of the budget for a chunked one */
     struct tc_desk_call
@@ -66,6 +71,8 @@ struct tc_http_pass {
     struct tc_http_part *part;
     unsigned char *scratch;
     size_t out_len;
+    uint32_t noted; /* requests that the output answers */
+    int64_t read_ns; /* when the input was received, or its turn came */
     int error; /* of a send or an allocation; -errno */
 };
 

@@ -25,6 +25,7 @@ struct tc_http_route {
     char *path; /* owned; decoded, not terminated */
     size_t path_len;
     uint64_t hash;
+    uint32_t id; /* the caller's */
     uint64_t methods; /* HEAD among them if GET is */
     int64_t max_body; /* TC_NEVER: no limit */
     uint8_t match; /* enum tc_http_match */

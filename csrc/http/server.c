@@ -131,7 +131,9 @@ static int add_route(struct tc_http_server *server, const char *path, struct tc_
     if (rc == 0) {
         memcpy(route->path, decoded, route->path_len);
         tc_lock_acquire(&server->lock);
+        route->id = server->route_count;
         rc = tc_http_router_add(&server->router, route, TC_HTTP_ROUTES_MAX, &old);
+        server->route_count += rc == 0 ? 1 : 0;
         tc_lock_release(&server->lock);
         if (rc != 0) {
             tc_mem_free(route->path, route->path_len);
@@ -242,6 +244,9 @@ void tc_http_server_free(struct tc_http_server *server)
     tc_http_router_fini(&server->router);
     for (size_t i = 0; i < TC_HTTP_OWN_COUNT; i++) {
         tc_http_answer_fini(&server->own[i]);
+    }
+    for (uint32_t i = 0; i < server->part_count; i++) {
+        tc_http_latency_fini(&server->parts[i].latencies);
     }
     tc_mem_free(server->parts, server->part_count * sizeof(struct tc_http_part));
     tc_mem_free(server, sizeof *server);

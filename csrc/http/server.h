@@ -41,6 +41,7 @@
 #ifndef TC_HTTP_SERVER_H
 #define TC_HTTP_SERVER_H
 
+#include "base/histogram.h"
 #include "http/handler.h"
 #include "http/parser.h"
 #include "http/response.h"
@@ -121,6 +122,21 @@ struct tc_server *tc_http_server_net(const struct tc_http_server *server);
 
 /* Parks: never   Threads: any */
 void tc_http_server_statistics(const struct tc_http_server *server, struct tc_http_statistics *out);
+
+/* How long the requests of one route took; see http/latency.h for what is measured. */
+struct tc_http_route_latency {
+    const char *path; /* of the route, the server's, not terminated; NULL: of what no route took */
+    size_t path_len;
+    uint64_t methods; /* TC_HTTP_METHOD_BITs; 0 if path is NULL */
+    struct tc_histogram_summary took; /* ns; count > 0 */
+};
+
+/* Sum up what all workers have of every route that has answered: routes as they were added, then those
+ * of the desk, then what no route took. Looks at 8 KiB for each of them and each worker.
+ * Parks: never   Threads: any, while the server is not freed
+ * Returns how many there are, of which the first `max` are in `out`. */
+size_t tc_http_server_latencies(struct tc_http_server *server, struct tc_http_route_latency *out,
+                                size_t max);
 
 /* Free a server that is CLOSED or was never started, and its net server. Parks: never */
 void tc_http_server_free(struct tc_http_server *server);

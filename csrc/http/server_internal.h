@@ -12,6 +12,7 @@
 #include "base/lock.h"
 #include "http/date.h"
 #include "http/desk.h"
+#include "http/latency.h"
 #include "http/router.h"
 #include "http/server.h"
 #include "sched/worker.h"
@@ -25,6 +26,7 @@ struct tc_http_part {
     _Atomic uint64_t header_timeouts;
     int64_t date_seconds; /* the worker's, like the line */
     char date_line[TC_HTTP_DATE_LINE_BYTES];
+    struct tc_http_latencies latencies; /* its worker writes, anyone sums */
 };
 
 /* Statuses that the server answers with by itself. */
@@ -53,6 +55,7 @@ struct tc_http_server {
     struct tc_runtime *runtime; /* NULL before start */
     struct tc_lock lock; /* TC_RANK_CALL; held to add a route */
     struct tc_http_router router;
+    uint32_t route_count; /* of them: the id of the next one; under the lock */
     struct tc_http_desk *desk; /* one reference, or NULL */
     struct tc_upload_dir *uploads; /* borrowed from routes, by `next`; constant once it runs */
     struct tc_http_answer own[TC_HTTP_OWN_COUNT];

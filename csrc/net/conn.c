@@ -149,7 +149,9 @@ static void settle(struct tc_conn *conn, struct tc_worker *worker)
     tc_counter_add(&part->bytes_out, conn->bytes_out);
     conn->bytes_in = 0;
     conn->bytes_out = 0;
-    if (conn->server->idle_timeout_ns != TC_NEVER) {
+    if (conn->is_timed) {
+        conn->is_timed = false;
+    } else if (conn->server->idle_timeout_ns != TC_NEVER) {
         /* relaxed: a number of its own. Not the turn's clock, which may be late: a deadline that is
          * counted from it would come early. */
         tc_store_relaxed(&conn->active_ns, tc_worker_clock(worker));
@@ -486,6 +488,7 @@ static void init_conn(struct tc_conn *conn, struct tc_server *server, struct tc_
     conn->bytes_out = 0;
     conn->failure = 0;
     conn->is_served = false;
+    conn->is_timed = false;
     conn->keeper = worker;
     conn->deadline = (struct tc_deadline){.timer = NULL, .seq = 0};
     tc_store_relaxed(&conn->fiber, NULL); /* relaxed: not shared yet */

@@ -338,6 +338,12 @@ void tc_conn_count_out(struct tc_conn *conn, uint64_t bytes)
     conn->bytes_out += bytes;
 }
 
+void tc_conn_set_active(struct tc_conn *conn, int64_t now_ns)
+{
+    tc_store_relaxed(&conn->active_ns, now_ns); /* relaxed: a number of its own */
+    conn->is_timed = true;
+}
+
 bool tc_conn_is_draining(struct tc_conn *conn)
 {
     return tc__server_is_draining(conn->server);

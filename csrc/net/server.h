@@ -185,6 +185,9 @@ void tc_conn_count_in(struct tc_conn *conn, uint64_t bytes); /* statistics and i
 void tc_conn_count_out(struct tc_conn *conn, uint64_t bytes);
 bool tc_conn_is_draining(struct tc_conn *conn);
 
+/* The last byte in or out went at `now_ns`, which spares a look at the clock when react or serve returns. */
+void tc_conn_set_active(struct tc_conn *conn, int64_t now_ns);
+
 /* Say why the connection ends; `error` is -errno, counted when it is closed. Returns TC_CONN_CLOSE,
  * for `return tc_conn_fail(conn, rc)`. */
 enum tc_verdict tc_conn_fail(struct tc_conn *conn, int error);

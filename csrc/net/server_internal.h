@@ -63,6 +63,7 @@ struct tc_conn {
     _Atomic int64_t active_ns; /* last byte in or out; owner writes, keeper reads */
     int32_t failure; /* why it ends, -errno; 0: as it should */
     bool is_served; /* counted in `served` */
+    bool is_timed; /* active_ns was set for what has not been tallied yet */
     _Atomic bool is_held; /* at rest, but for its protocol: TC_CONN_HOLD */
 
     struct tc_list node; /* in server->conns; under the lock (S1) */

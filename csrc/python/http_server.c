@@ -335,6 +335,8 @@ static void http_keep_last(struct tc_py_server *server, struct tc_py_native *rec
 
     tc_http_server_statistics(record->subject, &self->last_http);
     tc_http_server_upload_statistics(record->subject, &self->last_uploads);
+    PyMem_Free(self->last_latencies);
+    self->last_latencies = tc_py_http_latencies_of(record->subject);
 }
 
 static const struct tc_py_server_kind http_kind = {
@@ -385,6 +387,7 @@ static void http_dealloc(PyObject *object)
     Py_CLEAR(self->routes);
     Py_CLEAR(self->files);
     Py_CLEAR(self->uploads);
+    PyMem_Free(self->last_latencies);
     tc_py_server_dealloc(object);
 }
 

@@ -17,6 +17,7 @@
 #include "http/pattern.h"
 #include "http/server.h"
 #include "http/upload_dir.h"
+#include "python/http_latency.h"
 #include "python/server.h"
 
 struct tc_py_http_server {
@@ -31,6 +32,7 @@ struct tc_py_http_server {
     struct tc_http_server *model; /* owned; HS1                                                 */
     struct tc_http_statistics last_http; /* of the last run that ended                          */
     struct tc_upload_statistics last_uploads; /* the same                                       */
+    struct tc_py_http_latencies *last_latencies; /* the same; owned, or NULL                    */
 };
 
 static inline struct tc_py_http_server *tc_py_http_server_of(PyObject *self)

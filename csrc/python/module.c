@@ -89,6 +89,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->http_server_type);
     Py_VISIT(state->http_statistics_type);
     Py_VISIT(state->upload_progress_type);
+    Py_VISIT(state->route_latency_type);
     Py_VISIT(state->relay_type);
     result = tc_py_loop_state_traverse(&state->loop, visit, arg);
     return result != 0 ? result : tc_py_sync_state_traverse(&state->sync, visit, arg);
@@ -106,6 +107,7 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->http_server_type);
     Py_CLEAR(state->http_statistics_type);
     Py_CLEAR(state->upload_progress_type);
+    Py_CLEAR(state->route_latency_type);
     Py_CLEAR(state->relay_type);
     tc_py_loop_state_clear(&state->loop);
     tc_py_sync_state_clear(&state->sync);

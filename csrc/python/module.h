@@ -29,6 +29,7 @@ struct tc_py_state {
     PyTypeObject *http_server_type; /* owned                                            */
     PyTypeObject *http_statistics_type; /* owned; a structseq                           */
     PyTypeObject *upload_progress_type; /* owned; a structseq                           */
+    PyTypeObject *route_latency_type; /* the same                                      */
     PyTypeObject *relay_type;       /* owned                                            */
     struct tc_py_loop_state loop;   /* loops, tasks, futures                           */
     struct tc_py_sync_state sync;   /* locks, events, queues                           */

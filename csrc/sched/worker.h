@@ -83,13 +83,6 @@ struct tc_worker_counters {
 #undef TC_WORKER_COUNTER_FIELD
 };
 
-/* Add to a counter that only the calling thread writes. Parks: never   Threads: the writer */
-static inline void tc_counter_add(_Atomic uint64_t *counter, uint64_t amount)
-{
-    /* relaxed: single writer; readers sum at leisure */
-    tc_store_relaxed(counter, tc_load_relaxed(counter) + amount);
-}
-
 /* What a message to a worker carries: run fn on it, between fibers. Embedded in the sender's
  * object; may be posted again once fn has begun. */
 struct tc_message {
