@@ -89,7 +89,7 @@ struct tc_http_handler {
 enum tc_http_match {
     TC_HTTP_MATCH_EXACT, /* the path alone */
     TC_HTTP_MATCH_PREFIX, /* the path and everything below it */
-    TC_HTTP_MATCH_PATTERN, /* as many segments; one that is written {name} is any one */
+    TC_HTTP_MATCH_PATTERN, /* with holes: http/pattern.h */
 };
 
 #define TC_HTTP_METHOD_BIT(method) (UINT64_C(1) << (method)) /* of enum tc_http_method */

@@ -9,7 +9,15 @@ static const char rest_suffix[] = ":path";
 
 enum { REST_SUFFIX_BYTES = sizeof rest_suffix - 1 };
 
-/* ---- adding ------------------------------------------------------------------------------- */
+/* ---- one pattern -------------------------------------------------------------------------- */
+
+/* The length of the segment behind the '/' at `at`. */
+static size_t segment_at(const char *text, size_t len, size_t at)
+{
+    const char *slash = memchr(text + at + 1, '/', len - at - 1);
+
+    return slash == NULL ? len - at - 1 : (size_t)(slash - (text + at + 1));
+}
 
 static bool is_name(const char *name, size_t len)
 {
@@ -30,36 +38,85 @@ static bool is_rest(const char *hole, size_t len)
            memcmp(hole + len - 1 - REST_SUFFIX_BYTES, rest_suffix, REST_SUFFIX_BYTES) == 0;
 }
 
-/* Count the holes of a pattern. Returns -EINVAL if it is none. */
-static int count_holes(const char *text, size_t len)
+/* The length of the name of a hole, which is all of a segment. */
+static size_t name_length(const char *hole, size_t len)
+{
+    return len - 2 - (is_rest(hole, len) ? (size_t)REST_SUFFIX_BYTES : 0);
+}
+
+static bool is_hole(const char *segment, size_t len)
+{
+    return len != 0 && segment[0] == '{';
+}
+
+int tc_http_pattern_check(const char *text, size_t len)
 {
     int holes = 0;
 
     for (size_t at = 0; at < len;) {
-        const char *segment = text + at + 1;
-        const char *slash = text[at] != '/' ? NULL : memchr(segment, '/', len - at - 1);
-        size_t size = slash == NULL ? len - at - 1 : (size_t)(slash - segment);
         if (text[at] != '/') {
             return -EINVAL;
         }
+        const char *segment = text + at + 1;
+        size_t size = segment_at(text, len, at);
         at += size + 1;
         if (memchr(segment, '{', size) == NULL && memchr(segment, '}', size) == NULL) {
             continue;
         }
-        size_t name_len = size < 2 ? 0 : size - 2;
-        if (is_rest(segment, size)) {
-            name_len -= REST_SUFFIX_BYTES;
-            if (at < len) {
-                return -EINVAL; /* nothing can follow */
-            }
-        }
         if (size < 2 || segment[0] != '{' || segment[size - 1] != '}' ||
-            !is_name(segment + 1, name_len) || ++holes > TC_HTTP_PARAMS_MAX) {
+            !is_name(segment + 1, name_length(segment, size)) ||
+            (is_rest(segment, size) && at < len) || /* nothing can follow */
+            ++holes > TC_HTTP_PARAMS_MAX) {
             return -EINVAL;
         }
     }
     return len == 0 ? -EINVAL : holes;
 }
+
+bool tc_http_pattern_hole(const char *text, size_t len, size_t index, struct tc_http_span *name)
+{
+    size_t size;
+
+    for (size_t at = 0; at < len; at += size + 1) {
+        const char *segment = text + at + 1;
+        size = segment_at(text, len, at);
+        if (is_hole(segment, size) && index-- == 0) {
+            *name = (struct tc_http_span){(uint32_t)at + 2, (uint32_t)name_length(segment, size)};
+            return true;
+        }
+    }
+    return false;
+}
+
+int tc_http_pattern_match(const char *text, size_t text_len, const char *path, size_t len,
+                          struct tc_http_span params[TC_HTTP_PARAMS_MAX])
+{
+    size_t at = 0;
+    size_t from = 0;
+    int holes = 0;
+
+    while (at < text_len && from < len) {
+        size_t want = segment_at(text, text_len, at);
+        size_t have = segment_at(path, len, from);
+        const char *segment = text + at + 1;
+        if (is_hole(segment, want)) {
+            if (is_rest(segment, want)) {
+                have = len - from - 1;
+            }
+            if (have == 0) {
+                return -1;
+            }
+            params[holes++] = (struct tc_http_span){(uint32_t)from + 1, (uint32_t)have};
+        } else if (want != have || memcmp(segment, path + from + 1, want) != 0) {
+            return -1;
+        }
+        at += want + 1;
+        from += have + 1;
+    }
+    return at == text_len && from == len ? holes : -1;
+}
+
+/* ---- adding ------------------------------------------------------------------------------- */
 
 static int grow(struct tc_http_patterns *patterns)
 {
@@ -79,7 +136,7 @@ static int grow(struct tc_http_patterns *patterns)
 int tc_http_patterns_add(struct tc_http_patterns *patterns, const char *text, size_t len,
                          uint64_t methods, uint32_t id)
 {
-    int holes = count_holes(text, len);
+    int holes = tc_http_pattern_check(text, len);
 
     if (holes < 0) {
         return holes;
@@ -123,44 +180,6 @@ static bool is_same(const struct tc_http_pattern *pattern, const char *path, siz
     return pattern->len == len && memcmp(pattern->text, path, len) == 0;
 }
 
-/* The length of the segment behind the '/' at `at`. */
-static size_t segment_at(const char *text, size_t len, size_t at)
-{
-    const char *slash = memchr(text + at + 1, '/', len - at - 1);
-
-    return slash == NULL ? len - at - 1 : (size_t)(slash - (text + at + 1));
-}
-
-/* Compare a pattern that has holes. */
-static bool fits(const struct tc_http_pattern *pattern, const char *path, size_t len,
-                 struct tc_http_span *params)
-{
-    const char *text = pattern->text;
-    size_t at = 0;
-    size_t from = 0;
-    size_t hole = 0;
-
-    while (at < pattern->len && from < len) {
-        size_t want = segment_at(text, pattern->len, at);
-        size_t have = segment_at(path, len, from);
-        const char *segment = text + at + 1;
-        if (want != 0 && segment[0] == '{') {
-            if (is_rest(segment, want)) {
-                have = len - from - 1;
-            }
-            if (have == 0) {
-                return false;
-            }
-            params[hole++] = (struct tc_http_span){(uint32_t)from + 1, (uint32_t)have};
-        } else if (want != have || memcmp(segment, path + from + 1, want) != 0) {
-            return false;
-        }
-        at += want + 1;
-        from += have + 1;
-    }
-    return at == pattern->len && from == len;
-}
-
 bool tc_http_patterns_find(const struct tc_http_patterns *patterns, const char *path, size_t len,
                            enum tc_http_method method, struct tc_http_fit *match)
 {
@@ -180,7 +199,8 @@ bool tc_http_patterns_find(const struct tc_http_patterns *patterns, const char *
     }
     for (uint32_t i = 0; i < patterns->count; i++) {
         const struct tc_http_pattern *pattern = &patterns->items[i];
-        if (pattern->hole_count != 0 && fits(pattern, path, len, match->params)) {
+        if (pattern->hole_count != 0 &&
+            tc_http_pattern_match(pattern->text, pattern->len, path, len, match->params) >= 0) {
             match->allowed |= pattern->methods;
             if (pattern->methods & bit) {
                 match->id = pattern->id;

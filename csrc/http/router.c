@@ -24,57 +24,25 @@ static bool has_path(const struct tc_http_route *route, const char *path, size_t
 
 /* ---- patterns ----------------------------------------------------------------------------- */
 
-/* The segment that begins behind the '/' at `at`. */
-static struct tc_http_text segment_at(const char *path, size_t len, size_t at)
-{
-    const char *begin = path + at + 1;
-    const char *end = memchr(begin, '/', len - at - 1);
-
-    return (struct tc_http_text){begin, end == NULL ? len - at - 1 : (size_t)(end - begin)};
-}
-
-static bool is_param(struct tc_http_text segment)
-{
-    return segment.len > 2 && segment.at[0] == '{' && segment.at[segment.len - 1] == '}';
-}
-
 static bool match_pattern(const struct tc_http_route *route, const char *path, size_t len,
                           struct tc_http_found *found)
 {
-    size_t at = 0;
-    size_t in_route = 0;
-    uint32_t count = 0;
+    int holes = tc_http_pattern_match(route->path, route->path_len, path, len, found->params);
 
-    while (at < len && in_route < route->path_len) {
-        struct tc_http_text have = segment_at(path, len, at);
-        struct tc_http_text want = segment_at(route->path, route->path_len, in_route);
-        if (is_param(want)) {
-            if (have.len == 0) {
-                return false;
-            }
-            found->params[count++] =
-                (struct tc_http_span){.at = (uint32_t)(at + 1), .len = (uint32_t)have.len};
-        } else if (have.len != want.len || memcmp(have.at, want.at, have.len) != 0) {
-            return false;
-        }
-        at += 1 + have.len;
-        in_route += 1 + want.len;
-    }
-    found->param_count = count;
-    return at >= len && in_route >= route->path_len;
+    found->param_count = holes < 0 ? 0 : (uint32_t)holes;
+    return holes >= 0;
 }
 
 bool tc_http_route_param(const struct tc_http_route *route, size_t index, struct tc_http_text *name)
 {
-    for (size_t at = 0; route->match == TC_HTTP_MATCH_PATTERN && at < route->path_len;) {
-        struct tc_http_text segment = segment_at(route->path, route->path_len, at);
-        if (is_param(segment) && index-- == 0) {
-            *name = (struct tc_http_text){segment.at + 1, segment.len - 2};
-            return true;
-        }
-        at += 1 + segment.len;
+    struct tc_http_span span;
+
+    if (route->match != TC_HTTP_MATCH_PATTERN ||
+        !tc_http_pattern_hole(route->path, route->path_len, index, &span)) {
+        return false;
     }
-    return false;
+    *name = (struct tc_http_text){route->path + span.at, span.len};
+    return true;
 }
 
 /* ---- finding ------------------------------------------------------------------------------ */
@@ -135,17 +103,6 @@ void tc_http_router_find(const struct tc_http_router *router, enum tc_http_metho
 }
 
 /* ---- adding ------------------------------------------------------------------------------- */
-
-static int check_pattern(const struct tc_http_route *route)
-{
-    struct tc_http_text name;
-    size_t count = 0;
-
-    while (tc_http_route_param(route, count, &name)) {
-        count++;
-    }
-    return count <= TC_HTTP_PARAMS_MAX ? 0 : -EINVAL;
-}
 
 static void put_exact(struct tc_http_table *table, struct tc_http_route *route)
 {
@@ -231,8 +188,12 @@ int tc_http_router_add(struct tc_http_router *router, const struct tc_http_route
                        uint32_t max_routes, struct tc_http_table **old)
 {
     struct tc_http_table *table = tc_load_relaxed(&router->table); /* relaxed: our own writes */
-    int rc = route->match == TC_HTTP_MATCH_PATTERN ? check_pattern(route) : 0;
+    int rc = 0;
 
+    if (route->match == TC_HTTP_MATCH_PATTERN &&
+        tc_http_pattern_check(route->path, route->path_len) < 0) {
+        rc = -EINVAL;
+    }
     if (rc == 0 && is_taken(table, route)) {
         rc = -EEXIST;
     }

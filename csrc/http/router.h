@@ -59,7 +59,7 @@ struct tc_http_found {
 /* Take over what `route` owns. *old: the table that was replaced, to be freed by
  * tc_http_table_free once nobody reads it; NULL: none.
  * Parks: never   Owns: on 0 only
- * Returns 0, -EEXIST (a route of the same kind and path has one of the methods), -EINVAL (pattern),
+ * Returns 0, -EEXIST (a route of the same kind and path has one of the methods), -EINVAL (no pattern),
  * -ENOSPC, -ENOMEM. */
 TC_NODISCARD int tc_http_router_add(struct tc_http_router *router,
                                     const struct tc_http_route *route, uint32_t max_routes,

@@ -127,7 +127,13 @@ TC_TEST(test_router_pattern_names_and_values_go_together)
     TC_CHECK(found.params[1].len == 9 && memcmp(path + found.params[1].at, "long name", 9) == 0);
     TC_CHECK_EQ(find(&router, TC_HTTP_GET, "/u/7/x/", &found), 0);
     TC_CHECK_EQ(find(&router, TC_HTTP_GET, "/u/7/x", &found), 0);
-    TC_CHECK_EQ(add(&router, "/{1}/{2}/{3}/{4}/{5}/{6}/{7}/{8}/{9}/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}",
+    TC_CHECK_EQ(add(&router, "/f/{file:path}", TC_HTTP_MATCH_PATTERN, GET_BIT, 201), 0);
+    TC_CHECK_EQ(find(&router, TC_HTTP_GET, "/f/a/b", &found), 201);
+    TC_CHECK(found.param_count == 1 && found.params[0].at == 3 && found.params[0].len == 3);
+    TC_CHECK(tc_http_route_param(found.route, 0, &name));
+    TC_CHECK(name.len == 4 && memcmp(name.at, "file", 4) == 0);
+    TC_CHECK_EQ(add(&router, "/a{name}", TC_HTTP_MATCH_PATTERN, GET_BIT, 202), -EINVAL);
+    TC_CHECK_EQ(add(&router, "/{q}/{r}/{s}/{t}/{u}/{v}/{w}/{x}/{y}/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}",
                     TC_HTTP_MATCH_PATTERN, GET_BIT, 200),
                 -EINVAL);
     tc_http_router_fini(&router);
