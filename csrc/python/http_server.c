@@ -82,6 +82,28 @@ static int add_route(struct tc_http_server *native, PyObject *b_route)
     return error < 0 ? tc_py_http_route_error(error, b_path) : 0;
 }
 
+/* The same if it is an answer, and not a handler. */
+static int add_answer(struct tc_http_server *native, PyObject *b_route)
+{
+    return PyTuple_GET_ITEM(b_route, 1) == Py_None ? 0 : add_route(native, b_route);
+}
+
+/* Give `native` each item of a list, which may detach meanwhile. */
+static int add_all(struct tc_http_server *native, PyObject *b_list,
+                   int (*add)(struct tc_http_server *native, PyObject *b_item))
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(b_list); i++) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(b_list, i)); /* while others run */
+        int result = add(native, item);
+
+        Py_DECREF(item);
+        if (result < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* Make a native server of the answers there are, with a desk for the rest, or without (NULL). */
 static struct tc_http_server *make_native(struct tc_py_http_server *self, struct tc_http_desk *desk)
 {
@@ -96,16 +118,9 @@ static struct tc_http_server *make_native(struct tc_py_http_server *self, struct
         (void)tc_py_error_os(error, "cannot make a server", "HTTPServer");
         return NULL;
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(self->routes); i++) {
-        PyObject *b_route = PyList_GET_ITEM(self->routes, i);
-
-        if (PyTuple_GET_ITEM(b_route, 1) != Py_None && add_route(native, b_route) < 0) {
-            tc_http_server_free(native);
-            return NULL;
-        }
-    }
-    if (tc_py_http_add_files(native, self->files) < 0 ||
-        tc_py_http_add_uploads(native, self->uploads) < 0) {
+    if (add_all(native, self->routes, add_answer) < 0 ||
+        add_all(native, self->files, tc_py_http_add_files) < 0 ||
+        add_all(native, self->uploads, tc_py_http_add_uploads) < 0) {
         tc_http_server_free(native);
         return NULL;
     }
@@ -136,6 +151,16 @@ struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self)
         }
     }
     return self->model;
+}
+
+int tc_py_http_keep(struct tc_py_http_server *self, PyObject *b_list, PyObject *b_item)
+{
+    if (PyList_Append(b_list, b_item) < 0) {
+        tc_http_server_free(self->model);
+        self->model = NULL; /* HS1 */
+        return -1;
+    }
+    return 0;
 }
 
 PyObject *tc_py_http_check_path(PyObject *b_path)
@@ -201,15 +226,7 @@ static int keep_route(struct tc_py_http_server *self, PyObject *b_route)
     if (found != 0) {
         return found < 0 ? -1 : tc_py_http_route_error(-EEXIST, PyTuple_GET_ITEM(b_route, 0));
     }
-    if (add_route(model, b_route) < 0) {
-        return -1;
-    }
-    if (PyList_Append(self->routes, b_route) < 0) {
-        tc_http_server_free(model);
-        self->model = NULL; /* HS1 */
-        return -1;
-    }
-    return 0;
+    return add_route(model, b_route) < 0 ? -1 : tc_py_http_keep(self, self->routes, b_route);
 }
 
 PyDoc_STRVAR(

@@ -57,6 +57,10 @@ struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields);
  * which it may leave to make one: what was found in it before may have changed (http_server.c). */
 struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self);
 
+/* HS1: add an item that the model has got to its list, or else drop the model. In the critical section,
+ * which has not been left since the model got it (http_server.c). */
+int tc_py_http_keep(struct tc_py_http_server *self, PyObject *b_list, PyObject *b_item);
+
 /* ---- http_options.c ----------------------------------------------------------------------- */
 
 /* Make an object of what HTTPServer() was called with, with no routes. Returns a new reference, or NULL
@@ -75,8 +79,8 @@ extern const char tc_py_http_static_doc[];
 PyObject *tc_py_http_static(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames);
 
-/* Give `native` what `files` says. Returns 0, or -1 with an exception set. */
-int tc_py_http_add_files(struct tc_http_server *native, PyObject *b_files);
+/* Give `native` what an item of `files` says. Returns 0, or -1 with an exception set. */
+int tc_py_http_add_files(struct tc_http_server *native, PyObject *b_item);
 
 /* ---- http_upload.c ------------------------------------------------------------------------ */
 
@@ -85,8 +89,9 @@ extern const char tc_py_http_upload_doc[];
 PyObject *tc_py_http_upload(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames);
 
-/* Give `native` what `uploads` says; detaches meanwhile. Returns 0, or -1 with an exception set. */
-int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_uploads);
+/* Give `native` what an item of `uploads` says; detaches meanwhile. Returns 0, or -1 with an exception
+ * set. */
+int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_item);
 
 /* ---- http_statistics.c -------------------------------------------------------------------- */
 

@@ -42,7 +42,7 @@ static int files_error(int error, PyObject *b_item)
     return -1;
 }
 
-static int add_item(struct tc_http_server *native, PyObject *b_item)
+int tc_py_http_add_files(struct tc_http_server *native, PyObject *b_item)
 {
     PyObject *b_index = PyTuple_GET_ITEM(b_item, INDEX);
     PyObject *b_fields = PyTuple_GET_ITEM(b_item, FIELDS);
@@ -71,30 +71,15 @@ static int add_item(struct tc_http_server *native, PyObject *b_item)
     return error < 0 ? files_error(error, b_item) : 0;
 }
 
-int tc_py_http_add_files(struct tc_http_server *native, PyObject *b_files)
-{
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(b_files); i++) {
-        if (add_item(native, PyList_GET_ITEM(b_files, i)) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* Add an item to the list, and to the model, which checks it. In the critical section. */
+/* Add an item to the model, which checks it, and to the list. In the critical section. */
 static int keep_item(struct tc_py_http_server *self, PyObject *b_item)
 {
     struct tc_http_server *model = tc_py_http_model(self);
 
-    if (model == NULL || add_item(model, b_item) < 0) {
+    if (model == NULL || tc_py_http_add_files(model, b_item) < 0) {
         return -1;
     }
-    if (PyList_Append(self->files, b_item) < 0) {
-        tc_http_server_free(model);
-        self->model = NULL; /* HS1 */
-        return -1;
-    }
-    return 0;
+    return tc_py_http_keep(self, self->files, b_item);
 }
 
 /* ---- arguments -------------------------------------------------------------------------- */

@@ -54,23 +54,15 @@ static int add_directory(struct tc_http_server *native, PyObject *b_item, struct
     return prefix == NULL ? -1 : tc_py_http_route_error(error, b_prefix);
 }
 
-int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_uploads)
+int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_item)
 {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(b_uploads); i++) {
-        PyObject *item = Py_NewRef(PyList_GET_ITEM(b_uploads, i)); /* while others run */
-        struct tc_upload_dir *dir = open_directory(item);
-        int result = dir == NULL ? -1 : add_directory(native, item, dir);
+    struct tc_upload_dir *dir = open_directory(b_item);
 
-        Py_DECREF(item);
-        if (result < 0) {
-            return -1;
-        }
-    }
-    return 0;
+    return dir == NULL ? -1 : add_directory(native, b_item, dir);
 }
 
-/* Add an item to the list, and to the model, which checks it. In the critical section, which is not
- * left once there is a model. Takes the directory over. */
+/* Add an item to the model, which checks it, and to the list. In the critical section, which is not left
+ * once there is a model. Takes the directory over. */
 static int keep_item(struct tc_py_http_server *self, PyObject *b_item, struct tc_upload_dir *dir)
 {
     struct tc_http_server *model = tc_py_http_model(self);
@@ -82,12 +74,7 @@ static int keep_item(struct tc_py_http_server *self, PyObject *b_item, struct tc
     if (add_directory(model, b_item, dir) < 0) {
         return -1;
     }
-    if (PyList_Append(self->uploads, b_item) < 0) {
-        tc_http_server_free(model);
-        self->model = NULL; /* HS1 */
-        return -1;
-    }
-    return 0;
+    return tc_py_http_keep(self, self->uploads, b_item);
 }
 
 /* ---- arguments -------------------------------------------------------------------------- */
