@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/call.h"
+#include "http/error.h"
 #include "sched/worker.h"
 
 /* ---- patience ----------------------------------------------------------------------------- */
@@ -116,6 +117,7 @@ static ssize_t unchunk(struct tc_http_call *call, unsigned char *buf, size_t len
         size_t used;
         event = tc_chunked_next(&call->chunked, (const char *)buf + at, len - at, &used, &data);
         if (event < 0) {
+            call->body_status = tc_http_error_status(event);
             return fail(call, -EPROTO);
         }
         if (event == TC_CHUNKED_DATA) {

@@ -407,7 +407,7 @@ static int default_status(const struct tc_http_call *call)
     case -ETIME:
         return 408;
     case -EPROTO:
-        return 400;
+        return call->body_status;
     default:
         return 500;
     }

@@ -69,6 +69,7 @@ struct tc_http_call {
     int64_t waited_ns; /* for the client, in all reads */
     uint32_t in_at; /* of state->in: consumed by the body */
     int32_t body_error; /* -errno, final; 0: none */
+    int32_t body_status; /* of the answer to -EPROTO */
     bool body_is_done;
     bool must_continue; /* the client waits for 100 Continue */
 

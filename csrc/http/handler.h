@@ -13,7 +13,7 @@
  *     tc_http_reply_begin, _write or _send_file any number of times, _end
  *     tc_http_detach       the answer is found elsewhere; see below
  *
- *   serve returned        without an answer: 413, 408 or 400 if that is why the body could not be
+ *   serve returned        without an answer: 413, 408, 400 or 431 if that is why the body could not be
  *                         read, else 500 · with one that is begun and not ended: the connection is
  *                         broken, so that the client cannot take it for whole
  *

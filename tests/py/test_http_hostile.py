@@ -25,10 +25,11 @@ _IN_THE_BODY = "9112-7.1"
 
 
 @pytest.fixture
-def server() -> Iterator[HTTPServer]:
+def server(tmp_path: Path) -> Iterator[HTTPServer]:
     server = HTTPServer()
     server.respond("/", "root\n")
     server.respond("/smuggled", SECRET)
+    server.upload("/files", tmp_path, max_size=1 << 20, fsync=False)
     server.start()
     yield server
     server.abort()
@@ -49,6 +50,24 @@ def test_every_error_of_the_corpus_is_refused_with_its_status(server: HTTPServer
             wrong.append(f"{name}: {outcome}")
     assert not wrong, "\n".join(wrong)
     assert cases >= 400
+
+
+def test_every_error_of_a_body_is_refused_with_its_status_and_stores_nothing(
+    server: HTTPServer, tmp_path: Path
+) -> None:
+    wrong = []
+    cases = 0
+    for name, verdict, data in corpus():
+        if verdict not in STATUSES or not name.startswith(_IN_THE_BODY):
+            continue
+        cases += 1
+        data = data.replace(b"POST / ", b"POST /files ", 1)
+        outcome = attack(server.address, data + b"\r\n\r\n" + SMUGGLED)
+        is_refused = outcome.is_closed and outcome.statuses == [STATUSES[verdict]]
+        if not is_refused or SECRET in outcome.received or list(tmp_path.iterdir()):
+            wrong.append(f"{name}: {verdict}: {outcome}")
+    assert not wrong, "\n".join(wrong)
+    assert cases >= 80
 
 
 def test_two_framings_in_one_message_are_refused_in_all_spellings(server: HTTPServer) -> None:
