@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import chromium
@@ -159,18 +160,26 @@ def _demo(browser: Chromium) -> str:
     return "the demonstration"
 
 
-def browser() -> str:
-    program = chromium.find()
-    assert program is not None
+def browser(window: Chromium) -> str:
     folder = Path(tempfile.mkdtemp(prefix="tinycoro-browser-lane-"))
     try:
-        with Chromium(program) as window:
-            return "; ".join((_static(window, folder), _upload(window, folder), _demo(window)))
+        return "; ".join((_static(window, folder), _upload(window, folder), _demo(window)))
     finally:
         shutil.rmtree(folder)
 
 
-if chromium.find() is None:
-    print("none browser: there is no Chromium", flush=True)
-else:
-    lane.run(browser, limit=120)
+def main() -> None:
+    program = chromium.find()
+    if program is None:
+        print("none browser: there is no Chromium", flush=True)
+        return
+    try:
+        window = Chromium(program)
+    except lane.Failure as failure:  # nothing of ours has been asked yet
+        print(f"none browser: {failure}", flush=True)
+        return
+    with window:
+        lane.run(partial(browser, window), limit=120)
+
+
+main()

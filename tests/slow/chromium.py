@@ -35,7 +35,10 @@ def _pipe() -> tuple[int, int]:
 
 
 class Chromium(AbstractContextManager["Chromium"]):
-    """One window of it. Functions fail the lane if something does not come in time."""
+    """One window of it. Functions fail the lane if something does not come in time.
+
+    Raises lane.Failure if it does not come up, in a container without rights for example.
+    """
 
     def __init__(self, program: str, width: int = 1000, height: int = 700) -> None:
         self._profile = tempfile.mkdtemp(prefix="tinycoro-chromium-")
@@ -63,12 +66,15 @@ class Chromium(AbstractContextManager["Chromium"]):
         self._events: list[dict[str, Any]] = []
         self.complaints: list[str] = []  # what the console of a page has said
         self._session = ""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
-            "sessionId"
-        ]
-        for domain in ("Page", "Runtime", "Log", "DOM"):
-            self.call(f"{domain}.enable")
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            session = self.call("Target.attachToTarget", targetId=target, flatten=True)
+            self._session = session["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "DOM"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self.__exit__()
+            raise
 
     # ---- messages ------------------------------------------------------------------------------
 
@@ -77,7 +83,7 @@ class Chromium(AbstractContextManager["Chromium"]):
             ready, _, _ = select.select([self._in], [], [], max(0, deadline - time.monotonic()))
             lane.check(bool(ready), "Chromium does not answer")
             data = os.read(self._in, 1 << 16)
-            lane.check(bool(data), f"Chromium ended with {self.process.poll()}")
+            lane.check(bool(data), "Chromium has ended")
             self._buffer += data
         message, _, self._buffer = self._buffer.partition(b"\0")
         decoded: dict[str, Any] = json.loads(message)
@@ -97,7 +103,10 @@ class Chromium(AbstractContextManager["Chromium"]):
         message: dict[str, object] = {"id": self._count, "method": method, "params": params}
         if self._session and not method.startswith(("Target.", "Browser.")):
             message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
+        try:
+            os.write(self._out, json.dumps(message).encode() + b"\0")
+        except BrokenPipeError as error:
+            raise lane.Failure(f"Chromium ended with {self.process.wait()}") from error
         deadline = time.monotonic() + lane.PATIENCE
         while True:
             answer = self._receive(deadline)
