@@ -7,6 +7,7 @@
 #include "fault_support.h"
 #include "fault_table.h"
 
+#include "http/server_internal.h"
 #include "sched/runtime_internal.h"
 
 enum { PLACES_SHORT = 4, PLACES_LONG = 12 }; /* how many calls of a kind are failed in turn */
@@ -22,12 +23,46 @@ struct fixture {
     struct holdings baseline;
 };
 
-/* What is held but for the blocking pool's threads, which come and go. Memory may be less: what was
- * remembered of a file was forgotten. */
+/* What a block of memory counts for; set before there are threads. */
+static uint64_t page_cost;
+static uint64_t histogram_cost;
+
+static uint64_t cost_of(size_t size)
+{
+    uint64_t before = tc_mem_bytes_in_use() - tc_mem_bytes_reserved();
+    void *block = tc_mem_zalloc(size);
+    uint64_t after = tc_mem_bytes_in_use() - tc_mem_bytes_reserved();
+
+    TC_CHECK(block != NULL);
+    tc_mem_free(block, size);
+    return after - before;
+}
+
+/* The histograms of latencies: a worker makes one when it first answers on a route. */
+static uint64_t take_histograms(const struct tc_http_server *server)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < server->part_count; i++) {
+        for (uint32_t k = 0; k < TC_HTTP_LATENCY_PAGES; k++) {
+            struct tc_http_latency_page *page =
+                tc_load_acquire(&server->parts[i].latencies.pages[k]);
+            sum += page != NULL ? page_cost : 0;
+            for (uint32_t at = 0; page != NULL && at < TC_HTTP_LATENCY_PAGE; at++) {
+                sum += tc_load_acquire(&page->at[at]) != NULL ? histogram_cost : 0;
+            }
+        }
+    }
+    return sum;
+}
+
+/* What is held but for the blocking pool's threads, which come and go, and what is made once. Memory may
+ * be less: what was remembered of a file was forgotten. */
 static struct holdings take_lasting(const struct fixture *fixture)
 {
     struct holdings held = take_holdings();
 
+    held.bytes -= take_histograms(fixture->server);
     held.bytes -=
         (uint64_t)POOL_THREAD_BYTES * tc_load_relaxed(&fixture->runtime->blocking.threads);
     held.threads = 0;
@@ -60,6 +95,8 @@ static void start_serving(struct fixture *fixture)
     };
     struct fault none = {.call = TC_SYS_RECV, .error = EIO, .nth = 0, .times = 0};
 
+    page_cost = cost_of(sizeof(struct tc_http_latency_page));
+    histogram_cost = cost_of(sizeof(struct tc_histogram));
     make_root();
     fixture->runtime = start_runtime(2);
     TC_CHECK_EQ(tc_http_server_new(&options, &fixture->server), 0);
