@@ -3,13 +3,14 @@
  * Reading order: sched/fiber.h (what runs), sched/runtime.h (where), io/io.h (what wakes it),
  * sync/channel.h and sync/select.h (how fibers meet), net/stream.h, net/tcp.h and net/unix.h (bytes),
  * net/server.h and net/echo.h (serving), http/parser.h and http/chunked.h
- * (requests), http/server.h (answering them).
+ * (requests), http/server.h (answering them), http/log.h (what was answered).
  */
 #ifndef TINYCORO_H
 #define TINYCORO_H
 
 #include "http/chunked.h"
 #include "http/date.h"
+#include "http/log.h"
 #include "http/multipart.h"
 #include "http/parser.h"
 #include "http/path.h"

@@ -212,6 +212,8 @@ class HTTPServerStatistics(structseq[Any], tuple[Any, ...]):
         "uploads_stored",
         "uploads_failed",
         "uploading",
+        "log_lines",
+        "log_dropped",
         "latency",
     )
     @property
@@ -264,6 +266,10 @@ class HTTPServerStatistics(structseq[Any], tuple[Any, ...]):
     def uploads_failed(self) -> int: ...
     @property
     def uploading(self) -> tuple[UploadProgress, ...]: ...
+    @property
+    def log_lines(self) -> int: ...
+    @property
+    def log_dropped(self) -> int: ...
     @property
     def latency(self) -> tuple[RouteLatency, ...]: ...
 
@@ -436,6 +442,7 @@ class HTTPServer(_NativeServer):
         backlog: SupportsIndex | None = None,
         reuse_port: bool = False,
         fd: SupportsIndex | None = None,
+        access_log: StrOrBytesPath | _Descriptor | None = None,
         keep_alive_timeout: float | None = 30,
         header_timeout: float | None = 10,
         body_timeout: float | None = 30,

@@ -78,6 +78,8 @@ struct tc_http_call {
     bool has_no_body; /* HEAD, 204, 304: its bytes are counted, not sent */
     int32_t send_error; /* -errno, final; 0: none */
     uint64_t reply_left;
+    uint64_t reply_bytes; /* of the body, written so far */
+    uint16_t status; /* 0: no answer has begun */
     char *pending; /* owned: the head, not sent yet; NULL: none */
     size_t pending_len;
 

@@ -413,11 +413,11 @@ static void http_release(struct tc_conn *conn)
         tc_http_call_release(state->call);
         state->call = NULL;
     }
+    tc__http_ledger_drop(conn);
     if (state->errand != NULL) {
         tc__desk_call_abandon(state->errand);
         state->errand = NULL;
     }
-    tc__http_ledger_drop(state);
     tc_desk_reply_free(state->reply_kept);
     state->reply_kept = NULL;
 }

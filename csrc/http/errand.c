@@ -68,9 +68,13 @@ void tc__http_errand_begin(struct tc_http_pass *pass, const struct tc_http_reque
 /* Drop an errand that comes to nothing, and answer with a status of the server's own. */
 static void refuse(struct tc_http_pass *pass, int status)
 {
-    tc__desk_call_abandon(pass->state->errand);
+    struct tc_desk_call *call = pass->state->errand;
+
     pass->state->errand = NULL;
+    pass->errand = call; /* for the log */
     tc__http_refuse(pass, status);
+    pass->errand = NULL;
+    tc__desk_call_abandon(call);
 }
 
 size_t tc__http_errand_collect(struct tc_http_pass *pass, const char *buf, size_t len)
@@ -134,8 +138,10 @@ bool tc__http_errand_answer(struct tc_http_pass *pass)
     state->reply_kept = reply;
     call->reply = NULL;
     state->errand = NULL;
-    tc__http_ledger_note(pass, tc_http_desk_route(call->id));
-    tc__http_put_answer(pass, &reply->answer, 0, call->minor, call->method != TC_HTTP_HEAD);
+    bool has_body = call->method != TC_HTTP_HEAD;
+    tc__http_ledger_note_errand(pass, call, reply->answer.status,
+                                has_body ? reply->answer.body_len : 0);
+    tc__http_put_answer(pass, &reply->answer, 0, call->minor, has_body);
     tc__http_flush(pass, NULL, 0);
     tc_desk_call_release(call);
     if (!tc__http_is_blocked(state)) {

@@ -59,6 +59,7 @@ void tc__http_flush(struct tc_http_pass *pass, const char *body, size_t body_len
                        : tc_stream_try_sendv(stream, iov, 2, &want);
     if (sent < 0 && sent != -EAGAIN) {
         pass->error = (int)sent;
+        tc__http_ledger_lose(pass);
         return;
     }
     sent = sent < 0 ? 0 : sent;
@@ -151,7 +152,8 @@ void tc__http_refuse(struct tc_http_pass *pass, int status)
     pass->state->is_closing = true;
     pass->state->must_linger = true;
     tc_counter_add(&pass->part->refused, 1);
-    tc__http_ledger_note(pass, TC_HTTP_NO_ROUTE);
+    tc__http_ledger_note(pass, TC_HTTP_NO_ROUTE, status,
+                         tc__http_own_answer(pass->server, status)->body_len);
     tc__http_put_answer(pass, tc__http_own_answer(pass->server, status), 0, 1, true);
 }
 
@@ -298,9 +300,10 @@ static void answer_request(struct tc_http_pass *pass, const struct tc_http_reque
         state->skip = TC_HTTP_SKIP_NOTHING;
         state->must_linger = true;
     }
-    tc__http_ledger_note(pass, choice.route_id);
-    tc__http_put_answer(pass, choice.answer, choice.allowed, request->minor,
-                        request->method != TC_HTTP_HEAD);
+    bool has_body = request->method != TC_HTTP_HEAD;
+    tc__http_ledger_note(pass, choice.route_id, choice.answer->status,
+                         has_body ? choice.answer->body_len : 0);
+    tc__http_put_answer(pass, choice.answer, choice.allowed, request->minor, has_body);
 }
 
 /* Skip what there is of a body. Returns the bytes used. */
@@ -367,7 +370,10 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
             tc__http_refuse(pass, tc_http_error_status((int)n));
             break;
         }
+        pass->request = request;
+        pass->head = buf + at;
         answer_request(pass, request, buf + at, (size_t)n);
+        pass->request = NULL;
         at += (size_t)n;
     }
     tc__http_flush(pass, NULL, 0);

@@ -1,7 +1,7 @@
 /* http/exchange.h — what a connection holds between two requests, and one pass over its input: every
  * whole request answered, everything sent that the peer takes. For connection.c alone.
  *
- * The scratch buffer of the worker is cut into input, request, path, ledger and output; it is good until the
+ * The scratch buffer of the worker is cut into input, request, path, ledger, log and output; it is good until the
  * next park, and nothing in a pass parks. What the pass cannot finish stays in the state: the caller
  * keeps the input that was not consumed; output that was not taken is copied here. A body above
  * TC_HTTP_SMALL_BODY is not copied but sent from its route, which outlives the connection; while it is
@@ -26,7 +26,9 @@ enum {
     TC_HTTP_PATH_AT = TC_HTTP_REQUEST_AT + TC_HTTP_REQUEST_BYTES,
     TC_HTTP_LEDGER_AT = TC_HTTP_PATH_AT + TC_HTTP_PATH_BYTES,
     TC_HTTP_LEDGER_BYTES = 2048,
-    TC_HTTP_OUT_AT = TC_HTTP_LEDGER_AT + TC_HTTP_LEDGER_BYTES,
+    TC_HTTP_LOG_AT = TC_HTTP_LEDGER_AT + TC_HTTP_LEDGER_BYTES,
+    TC_HTTP_LOG_BYTES = 32 * 1024,
+    TC_HTTP_OUT_AT = TC_HTTP_LOG_AT + TC_HTTP_LOG_BYTES,
     TC_HTTP_OUT_BYTES = TC_IO_SCRATCH_BYTES - TC_HTTP_OUT_AT,
     TC_HTTP_SMALL_BODY = TC_HTTP_GLANCE_BODY, /* copied into the output */
     TC_HTTP_ANSWER_BYTES = TC_HTTP_ANSWER_HEAD_BYTES + 128 +
@@ -72,6 +74,10 @@ struct tc_http_pass {
     unsigned char *scratch;
     size_t out_len;
     uint32_t noted; /* requests that the output answers */
+    uint32_t log_len; /* bytes of lines about them */
+    const struct tc_http_request *request; /* that is being answered, NULL: of none that was read */
+    const char *head; /* of it */
+    const struct tc_desk_call *errand; /* that is being refused, in its place */
     int64_t read_ns; /* when the input was received, or its turn came */
     int error; /* of a send or an allocation; -errno */
 };

@@ -127,6 +127,13 @@ static ssize_t write_head(struct tc_http_call *call, const struct tc_http_respon
     return len < 0 ? len : len + (ssize_t)write_tail(call, out + len);
 }
 
+/* For the log. */
+static void remember(struct tc_http_call *call, int status, size_t body_len)
+{
+    call->status = (uint16_t)status;
+    call->reply_bytes = body_len;
+}
+
 /* ---- whole answers ------------------------------------------------------------------------ */
 
 bool tc_http_call_is_answered(const struct tc_http_call *call)
@@ -151,6 +158,7 @@ int tc_http_reply(struct tc_http_call *call, const struct tc_http_response *resp
     call->reply = TC_HTTP_REPLY_ENDED;
     struct iovec iov[2] = {part_of(head, (size_t)len),
                            part_of(response->body, call->has_no_body ? 0 : response->body_len)};
+    remember(call, response->status, iov[1].iov_len);
     return tc__http_send(call, iov, 2);
 }
 
@@ -165,6 +173,7 @@ int tc_http_reply_answer(struct tc_http_call *call, const struct tc_http_answer 
     call->reply = TC_HTTP_REPLY_ENDED;
     struct iovec iov[3] = {part_of(answer->head, answer->head_len), part_of(tail, len),
                            part_of(answer->body, call->has_no_body ? 0 : answer->body_len)};
+    remember(call, answer->status, iov[2].iov_len);
     return tc__http_send(call, iov, 3);
 }
 
@@ -195,6 +204,7 @@ int tc_http_reply_begin(struct tc_http_call *call, const struct tc_http_response
         call->reply = TC_HTTP_REPLY_NONE;
         return (int)len;
     }
+    remember(call, response->status, 0);
     call->has_no_body = call->has_no_body || !tc_http_status_has_body(response->status);
     call->reply_left = length >= 0 ? (uint64_t)length : 0;
     call->pending = tc_mem_alloc((size_t)len);
@@ -222,6 +232,7 @@ static int account(struct tc_http_call *call, uint64_t len)
         }
         call->reply_left -= len;
     }
+    call->reply_bytes += call->has_no_body ? 0 : len;
     return 0;
 }
 

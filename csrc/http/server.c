@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "http/chunked.h"
+#include "http/log.h"
 #include "http/path.h"
 #include "http/server_internal.h"
 #include "sched/runtime_internal.h"
@@ -196,9 +197,13 @@ int tc_http_server_start(struct tc_http_server *server, struct tc_runtime *runti
     server->part_count = count;
     for (uint32_t i = 0; i < count; i++) {
         server->parts[i].date_seconds = INT64_MIN;
+        server->parts[i].log_seconds = INT64_MIN;
     }
     server->runtime = runtime;
     int rc = server->desk == NULL ? 0 : tc__http_desk_open(server->desk, runtime);
+    if (rc == 0 && server->log != NULL) {
+        rc = tc__http_log_start(server->log, count);
+    }
     if (rc == 0) {
         rc = tc_server_start(runtime, &server->protocol, &server->net_options, &server->net);
     }
@@ -210,6 +215,12 @@ int tc_http_server_start(struct tc_http_server *server, struct tc_runtime *runti
         server->runtime = NULL;
     }
     return rc;
+}
+
+void tc_http_server_set_log(struct tc_http_server *server, struct tc_http_log *log)
+{
+    tc_assert(server->net == NULL && server->log == NULL);
+    server->log = log;
 }
 
 struct tc_server *tc_http_server_net(const struct tc_http_server *server)
@@ -227,6 +238,9 @@ void tc_http_server_statistics(const struct tc_http_server *server, struct tc_ht
         out->refused += tc_load_relaxed(&part->refused); /* relaxed: see above */
         out->header_timeouts += tc_load_relaxed(&part->header_timeouts); /* relaxed: see above */
     }
+    if (server->log != NULL) {
+        tc_http_log_counts(server->log, &out->log_lines, &out->log_dropped);
+    }
     if (server->desk != NULL) {
         out->handled = tc_load_relaxed(&server->desk->handled); /* relaxed: see above */
         out->batches = tc_load_relaxed(&server->desk->batches); /* relaxed: see above */
@@ -238,6 +252,7 @@ void tc_http_server_free(struct tc_http_server *server)
     if (server->net != NULL) {
         tc_server_free(server->net);
     }
+    tc_http_log_free(server->log);
     if (server->desk != NULL) {
         tc_http_desk_withdraw(server->desk);
     }

@@ -66,6 +66,7 @@ enum {
 #define TC_HTTP_DRAIN_GRACE_NS (1 * TC_NS_PER_SEC)
 
 struct tc_http_desk;
+struct tc_http_log;
 struct tc_http_server;
 
 struct tc_http_options {
@@ -89,6 +90,8 @@ struct tc_http_statistics {
     uint64_t header_timeouts; /* of these, heads that came too slowly */
     uint64_t handled; /* requests that the clerk of the desk has taken */
     uint64_t batches; /* times it took some */
+    uint64_t log_lines; /* of the access log, without those dropped */
+    uint64_t log_dropped; /* no room, or they could not be written */
 };
 
 /* Make a server without routes. `options` is copied, but not the text of options->net.host.
@@ -112,6 +115,10 @@ TC_NODISCARD int tc_http_server_respond(struct tc_http_server *server, const cha
 TC_NODISCARD int tc_http_server_route(struct tc_http_server *server,
                                       const struct tc_http_route_options *options,
                                       struct tc_http_handler *handler);
+
+/* Keep an access log (http/log.h), before start and once only.
+ * Parks: never   Threads: any   Owns: takes the log */
+void tc_http_server_set_log(struct tc_http_server *server, struct tc_http_log *log);
 
 /* Bind, listen, serve. Once only.
  * Parks: never   Threads: any   Returns what tc_server_start returns, or -EBUSY. */
@@ -138,7 +145,8 @@ struct tc_http_route_latency {
 size_t tc_http_server_latencies(struct tc_http_server *server, struct tc_http_route_latency *out,
                                 size_t max);
 
-/* Free a server that is CLOSED or was never started, and its net server. Parks: never */
+/* Free a server that is CLOSED or was never started, and its net server. Parks: never, but blocks with an
+ * access log, see tc_http_log_free */
 void tc_http_server_free(struct tc_http_server *server);
 
 #endif

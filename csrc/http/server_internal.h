@@ -13,6 +13,7 @@
 #include "http/date.h"
 #include "http/desk.h"
 #include "http/latency.h"
+#include "http/log.h"
 #include "http/router.h"
 #include "http/server.h"
 #include "sched/worker.h"
@@ -26,6 +27,8 @@ struct tc_http_part {
     _Atomic uint64_t header_timeouts;
     int64_t date_seconds; /* the worker's, like the line */
     char date_line[TC_HTTP_DATE_LINE_BYTES];
+    int64_t log_seconds; /* the worker's, like the date */
+    char log_date[TC_HTTP_LOG_DATE_BYTES];
     struct tc_http_latencies latencies; /* its worker writes, anyone sums */
 };
 
@@ -57,6 +60,7 @@ struct tc_http_server {
     struct tc_http_router router;
     uint32_t route_count; /* of them: the id of the next one; under the lock */
     struct tc_http_desk *desk; /* one reference, or NULL */
+    struct tc_http_log *log; /* owned; NULL: none */
     struct tc_upload_dir *uploads; /* borrowed from routes, by `next`; constant once it runs */
     struct tc_http_answer own[TC_HTTP_OWN_COUNT];
     struct tc_http_part *parts; /* owned; one per worker */

@@ -52,7 +52,7 @@ static const struct {
 /* ---- parameters ------------------------------------------------------------------------- */
 
 /* The others come first. */
-enum { HOST, PORT, WORKERS, MAX_CONNECTIONS, BACKLOG, REUSE_PORT, FD, FIRST_LIMIT };
+enum { HOST, PORT, WORKERS, MAX_CONNECTIONS, BACKLOG, REUSE_PORT, FD, ACCESS_LOG, FIRST_LIMIT };
 enum { PARAM_COUNT = (int)FIRST_LIMIT + (int)LIMIT_COUNT };
 
 static const char *const names[] = {
@@ -63,6 +63,7 @@ static const char *const names[] = {
     "backlog",
     "reuse_port",
     "fd",
+    "access_log",
 #define LIMIT_NAME(name, kind, low, high, normal) #name,
     LIMITS(LIMIT_NAME)
 #undef LIMIT_NAME
@@ -180,6 +181,9 @@ struct tc_py_http_server *tc_py_http_server_make(PyTypeObject *type,
                             });
     if (self != NULL) {
         apply(tc_py_http_server_of((PyObject *)self), values);
+        if (tc_py_http_keep_log(tc_py_http_server_of((PyObject *)self), b_values[ACCESS_LOG]) < 0) {
+            Py_CLEAR(self);
+        }
     }
     return self == NULL ? NULL : tc_py_http_server_of((PyObject *)self);
 }

@@ -317,12 +317,17 @@ static void *http_prepare(struct tc_py_server *server)
 
     if (http_needs_loop(server)) {
         drop_model(self); /* it knows no desk */
-        return make_with_desk(self);
+        native = make_with_desk(self);
+    } else {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        native = tc_py_http_model(self);
+        self->model = NULL; /* HS1; if there is none, it is NULL already */
+        Py_END_CRITICAL_SECTION();
     }
-    Py_BEGIN_CRITICAL_SECTION(self);
-    native = tc_py_http_model(self);
-    self->model = NULL; /* HS1; if there is none, it is NULL already */
-    Py_END_CRITICAL_SECTION();
+    if (native != NULL && tc_py_http_open_log(self, native) < 0) {
+        tc_http_server_free(native);
+        return NULL;
+    }
     return native;
 }
 
@@ -389,6 +394,7 @@ static int http_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(tc_py_http_server_of(object)->routes);
     Py_VISIT(tc_py_http_server_of(object)->files);
     Py_VISIT(tc_py_http_server_of(object)->uploads);
+    Py_VISIT(tc_py_http_server_of(object)->access_log);
     return tc_py_server_traverse(object, visit, arg);
 }
 
@@ -404,6 +410,7 @@ static void http_dealloc(PyObject *object)
     Py_CLEAR(self->routes);
     Py_CLEAR(self->files);
     Py_CLEAR(self->uploads);
+    Py_CLEAR(self->access_log);
     PyMem_Free(self->last_latencies);
     tc_py_server_dealloc(object);
 }
@@ -413,8 +420,8 @@ static void http_dealloc(PyObject *object)
 PyDoc_STRVAR(
     http_server_doc,
     "HTTPServer(host='127.0.0.1', port=0, *, workers=None, max_connections=None, backlog=None,\n"
-    "           reuse_port=False, fd=None, keep_alive_timeout=30, header_timeout=10, body_timeout=30,\n"
-    "           body_grace=10, min_body_rate=500, send_timeout=30, skip_timeout=5,\n"
+    "           reuse_port=False, fd=None, access_log=None, keep_alive_timeout=30, header_timeout=10,\n"
+    "           body_timeout=30, body_grace=10, min_body_rate=500, send_timeout=30, skip_timeout=5,\n"
     "           max_header_size=16384, max_request_line=8192, max_headers=100, max_body=1048576,\n"
     "           max_skipped_body=65536, max_chunk_extension=256, drain_timeout=30,\n"
     "           drain_grace=1)\n"
@@ -432,6 +439,10 @@ PyDoc_STRVAR(
     "4096 or the system's limit). reuse_port lets several processes listen on one port. fd, 3 or more, is\n"
     "a TCP socket that listens already, of which start() takes a copy; host, port, backlog and reuse_port\n"
     "mean nothing then. Of servers that share one, the next can start before the last one drains.\n\n"
+    "access_log takes a line for each request: a path, which is appended to; a descriptor; or a file such\n"
+    "as sys.stderr, whose descriptor is used. It is opened by start(), which may raise OSError, and written\n"
+    "by a thread of its own; a log that does not keep up loses lines (log_dropped) but delays nobody. When\n"
+    "the server has ended, what is left is written, for a second at most.\n\n"
     "Times are in seconds, None is no limit; sizes are in bytes. keep_alive_timeout closes a connection\n"
     "so long after its last byte in or out. header_timeout is what a client has for the head of a\n"
     "request, from its first byte on (then 408). The body of a request may pause for body_timeout, and\n"

@@ -26,6 +26,7 @@ struct tc_py_http_server {
     PyObject *routes;            /* owned list of (path, answer, handler, methods)              */
     PyObject *files;             /* owned list: http_static.c                                   */
     PyObject *uploads;           /* owned list: http_upload.c                                   */
+    PyObject *access_log;        /* owned, constant; what to open, None: nothing                */
     uint32_t handler_count;      /* of the routes                                               */
     size_t max_body;             /* of a request for a handler; constant                        */
     int64_t body_timeout_ns;     /* the same                                                    */
@@ -60,6 +61,16 @@ struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self);
 /* HS1: add an item that the model has got to its list, or else drop the model. In the critical section,
  * which has not been left since the model got it (http_server.c). */
 int tc_py_http_keep(struct tc_py_http_server *self, PyObject *b_list, PyObject *b_item);
+
+/* ---- http_log.c --------------------------------------------------------------------------- */
+
+/* Check and keep what access_log= was given; NULL: None. Returns 0, or -1 with TypeError or ValueError
+ * set. */
+int tc_py_http_keep_log(struct tc_py_http_server *self, PyObject *b_log);
+
+/* Give `native` a log, if there is to be one; opens a file, detached. Returns 0, or -1 with an exception
+ * set. */
+int tc_py_http_open_log(struct tc_py_http_server *self, struct tc_http_server *native);
 
 /* ---- http_options.c ----------------------------------------------------------------------- */
 

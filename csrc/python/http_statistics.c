@@ -104,8 +104,10 @@ static const struct tc_py_counter http_fields[] = {
                                                       "files refused, given up or broken off")
                             TC_PY_COUNTER_OF(struct http_look, uploading, uploading, OBJECT,
                                              "of the uploads now the first 64, as UploadProgress"),
-    TC_PY_COUNTER_OF(struct http_look, latency, latency, OBJECT,
-                     "of each route that has answered, as RouteLatency")};
+    HTTP(log_lines, U64, "lines for the access log")
+        HTTP(log_dropped, U64, "lines lost, because it did not keep up or could not be written")
+            TC_PY_COUNTER_OF(struct http_look, latency, latency, OBJECT,
+                             "of each route that has answered, as RouteLatency")};
 
 static const struct tc_py_counters http_counters = {
     .type_name = "tinycoro.HTTPServerStatistics",

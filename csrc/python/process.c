@@ -3,6 +3,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "http/log.h"
 #include "io/io.h"
 #include "python/gil.h"
 
@@ -287,6 +288,7 @@ static PyObject *after_fork_in_child(PyObject *Py_UNUSED(self), PyObject *Py_UNU
         process.runtime = NULL;
     }
     tc_server_after_fork_child();
+    tc_http_log_after_fork_child();
     tc_list_init(&process.servers);
     process.holders = 0;
     process.has_started = false;
@@ -331,6 +333,7 @@ static void servers_end_locked(struct exit_report *report)
         /* likewise */
         TC_IGNORE(tc_runtime_stop(process.runtime, deadline > least ? deadline : least));
     }
+    tc_http_log_at_exit();
 }
 
 static PyObject *at_exit(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))

@@ -234,6 +234,21 @@ def test_http_shows_a_directory_of_ours(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("is_file", [True, False])
+def test_http_writes_an_access_log(tmp_path: Path, is_file: bool) -> None:
+    log = tmp_path / "log"
+    options = ("--access-log-file", str(log)) if is_file else ("--access-log",)
+    with _serving("http", *options, scheme="http://") as (process, address):
+        client = http.client.HTTPConnection(*address, timeout=PATIENCE)
+        client.request("GET", "/hello")
+        assert client.getresponse().status == 200
+        client.close()
+        process.send_signal(signal.SIGTERM)
+        _out, errors = process.communicate(timeout=PATIENCE)
+    text = log.read_text() if is_file else errors
+    assert '"GET /hello HTTP/1.1" 200 ' in text
+
+
 def test_version_describes_the_build() -> None:
     result = _run("--version", env={"TINYCORO_WORKERS": "3"})
     assert result.returncode == 0

@@ -1,6 +1,7 @@
 """What every command with an HTTP server takes, in uvicorn's words where it has one."""
 
 import argparse
+import sys
 from typing import Any
 
 from .. import _core
@@ -48,6 +49,13 @@ def add_options(parser: argparse.ArgumentParser, default_port: int) -> None:
     parser.add_argument(
         "--fd", type=positive, metavar="N", help="an inherited socket that listens (systemd: 3)"
     )
+    parser.add_argument(
+        "--access-log",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="a line on stderr for each request (default: none)",
+    )
+    parser.add_argument("--access-log-file", metavar="PATH", help="append the lines to a file")
     limits = parser.add_argument_group("limits", 'times are in seconds, or "none"')
     for name, default in _core._http_limits().items():
         is_time = isinstance(default, float)
@@ -72,5 +80,6 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
         "backlog": options.backlog,
         "reuse_port": options.reuse_port,
         "fd": options.fd,
+        "access_log": options.access_log_file or (sys.stderr if options.access_log else None),
         **{name: getattr(options, name) for name in _core._http_limits()},
     }
