@@ -113,7 +113,7 @@ static void io_worker_fini(struct tc_worker *worker)
     close_tick(io);
     tc_poller_close(&io->poller);
     if (io->scratch != NULL) {
-        tc_sys_munmap(io->scratch, TC_IO_SCRATCH_BYTES);
+        tc_sys_munmap(io->scratch, TC_IO_SCRATCH_BYTES + TC_IO_KEPT_BYTES);
     }
     tc_mem_free(io, sizeof *io);
     worker->io = NULL;
@@ -145,9 +145,24 @@ static void ticked(struct tc_worker *worker, struct tc_worker *source)
     }
 }
 
+/* What was put off until the end of the batch. */
+static void run_later(struct tc_worker *worker)
+{
+    struct tc_io *io = tc__io_of(worker);
+
+    for (uint32_t i = 0; i < io->later_count; i++) {
+        struct tc_io_later *later = &io->later[i];
+
+        later->run(later->arg, worker, later->kept, later->bytes);
+    }
+    io->later_count = 0;
+    io->kept = 0;
+}
+
 static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t timeout_ns)
 {
-    struct tc_poller_event *events = tc__io_of(worker)->events;
+    struct tc_io *io = tc__io_of(worker);
+    struct tc_poller_event *events = io->events;
     int count = tc_poller_wait(&tc__io_of(source)->poller, events, timeout_ns);
     int delivered = 0;
 
@@ -158,6 +173,7 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
         }
     }
     for (int i = 0; i < count; i++) {
+        io->undelivered = (uint32_t)(count - 1 - i);
         if (events[i].tag == 0) {
             /* A wake-up carries no work: the caller looks at its queues anyway. But another's, which
              * the sentinel has just taken out of his poller, must still end his sleep. */
@@ -172,6 +188,7 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
         }
         delivered += tc__pollfd_deliver(worker, events[i].tag, events[i].bits);
     }
+    run_later(worker);
     tc_counter_add(&worker->counters.polls, 1);
     if (delivered != 0) {
         tc_counter_add(&worker->counters.events, (uint64_t)delivered);
@@ -274,10 +291,24 @@ unsigned char *tc_io_scratch(struct tc_worker *worker)
 
     if (tc_unlikely(io->scratch == NULL)) {
         void *memory;
-        if (tc_sys_mmap(NULL, TC_IO_SCRATCH_BYTES, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, &memory) == 0) {
-            io->scratch = memory;
+        if (tc_sys_mmap(NULL, TC_IO_SCRATCH_BYTES + TC_IO_KEPT_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, &memory) != 0) {
+            return NULL;
         }
+        io->scratch = memory;
     }
-    return io->scratch;
+    return io->scratch + io->kept;
+}
+
+bool tc_io_put_off(struct tc_worker *worker, tc_io_later_fn *run, void *arg, size_t bytes)
+{
+    struct tc_io *io = tc__io_of(worker);
+    size_t kept = io->kept + (bytes + 63) / 64 * 64; /* nobody else's cache line */
+
+    if (io->undelivered == 0 || kept > TC_IO_KEPT_BYTES || io->later_count == TC_POLLER_BATCH) {
+        return false;
+    }
+    io->later[io->later_count++] = (struct tc_io_later){run, arg, io->scratch + io->kept, bytes};
+    io->kept = kept;
+    return true;
 }

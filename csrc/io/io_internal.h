@@ -9,10 +9,24 @@
 #include "io/timer.h"
 #include "sched/worker.h"
 
+enum { TC_IO_KEPT_BYTES = 64 * 1024 }; /* of the scratch, for what is put off                 */
+
+/* One call of tc_io_put_off. */
+struct tc_io_later {
+    tc_io_later_fn *run;
+    void *arg;
+    unsigned char *kept;
+    size_t bytes;
+};
+
 struct tc_io {
     struct tc_poller poller;
     struct tc_timers timers;
     unsigned char *scratch;          /* owner's thread; mapped at first use                     */
+    size_t kept;                     /* bytes of it that belong to `later`; owner's thread      */
+    uint32_t undelivered;            /* events of the batch that come after the one at hand     */
+    uint32_t later_count;
+    struct tc_io_later later[TC_POLLER_BATCH]; /* owner's thread                                */
     struct tc_poller_event events[TC_POLLER_BATCH]; /* owner's thread                           */
     _Atomic uint32_t descriptors;    /* registered here; any thread                             */
     int tick_fd;                     /* a timer, registered as TC_IO_TAG_TICK; -1: none         */

@@ -11,6 +11,7 @@
  *   state      owner (S2)                 `rest` is    serving fiber
  *   RESTING    nobody                     open         none
  *   REACTING   who polled, in react()     claimed      none
+ *              or with it put off
  *   ATTACHED   the fiber in a run queue   claimed      spawned; `fiber` is NULL until it runs
  *   SERVED     the fiber                  claimed      `fiber`
  *   CLOSED     the keeper, by message     claimed      none
@@ -303,14 +304,8 @@ static bool may_react(struct tc_conn *conn, struct tc_worker *worker)
     return part->react_bytes < TC_REACT_BYTES;
 }
 
-static void react(struct tc_conn *conn, struct tc_worker *worker)
+void tc_conn_go_on(struct tc_conn *conn, struct tc_worker *worker, enum tc_verdict verdict)
 {
-    struct tc_server *server = conn->server;
-
-    __builtin_prefetch(&conn->bytes_in, 1); /* the second line arrives while recv runs */
-    enum tc_verdict verdict = server->protocol->react(conn, worker);
-
-    tc__server_part(server, worker)->react_bytes += conn->bytes_in;
     settle(conn, worker);
     if (tc_likely(verdict == TC_CONN_REST || verdict == TC_CONN_HOLD)) {
         if (tc_unlikely(!try_rest(conn, worker, verdict == TC_CONN_HOLD))) {
@@ -320,6 +315,19 @@ static void react(struct tc_conn *conn, struct tc_worker *worker)
         attach(conn, worker);
     } else {
         close_conn(conn, worker);
+    }
+}
+
+static void react(struct tc_conn *conn, struct tc_worker *worker)
+{
+    struct tc_server *server = conn->server;
+
+    __builtin_prefetch(&conn->bytes_in, 1); /* the second line arrives while recv runs */
+    enum tc_verdict verdict = server->protocol->react(conn, worker);
+
+    tc__server_part(server, worker)->react_bytes += conn->bytes_in;
+    if (verdict != TC_CONN_LATER) {
+        tc_conn_go_on(conn, worker, verdict);
     }
 }
 

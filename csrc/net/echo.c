@@ -7,6 +7,8 @@
 #include "io/io.h"
 #include "sched/worker.h"
 
+enum { LITTLE = 4096 }; /* bytes of an answer that may wait for others                           */
+
 /* What the peer did not take at once, copied: the scratch buffer does not survive a park. */
 struct echo_state {
     unsigned char *data; /* owned; NULL: nothing is unsent                                       */
@@ -41,6 +43,29 @@ static enum tc_verdict keep_unsent(struct tc_conn *conn, const unsigned char *da
     return TC_CONN_SERVE;
 }
 
+static enum tc_verdict answer(struct tc_conn *conn, const unsigned char *data, size_t len)
+{
+    enum tc_direction want;
+    ssize_t sent = tc_stream_try_send(tc_conn_stream(conn), data, len, &want);
+
+    if (tc_unlikely(sent < 0)) {
+        if (sent != -EAGAIN) {
+            return tc_conn_fail(conn, (int)sent);
+        }
+        sent = 0;
+    }
+    tc_conn_count_out(conn, (uint64_t)sent);
+    if (tc_likely((size_t)sent == len)) {
+        return TC_CONN_REST;
+    }
+    return keep_unsent(conn, data + sent, len - (size_t)sent);
+}
+
+static void answer_later(void *arg, struct tc_worker *worker, unsigned char *kept, size_t bytes)
+{
+    tc_conn_go_on(arg, worker, answer(arg, kept, bytes));
+}
+
 /* One recv, one send. */
 static enum tc_verdict echo_react(struct tc_conn *conn, struct tc_worker *worker)
 {
@@ -59,18 +84,10 @@ static enum tc_verdict echo_react(struct tc_conn *conn, struct tc_worker *worker
         return got == 0 ? TC_CONN_CLOSE : tc_conn_fail(conn, (int)got);
     }
     tc_conn_count_in(conn, (uint64_t)got);
-    ssize_t sent = tc_stream_try_send(stream, scratch, (size_t)got, &want);
-    if (tc_unlikely(sent < 0)) {
-        if (sent != -EAGAIN) {
-            return tc_conn_fail(conn, (int)sent);
-        }
-        sent = 0;
+    if (got <= LITTLE && tc_io_put_off(worker, answer_later, conn, (size_t)got)) {
+        return TC_CONN_LATER;
     }
-    tc_conn_count_out(conn, (uint64_t)sent);
-    if (tc_likely(sent == got)) {
-        return TC_CONN_REST;
-    }
-    return keep_unsent(conn, scratch + sent, (size_t)(got - sent));
+    return answer(conn, scratch, (size_t)got);
 }
 
 /* Each time the peer takes something it has the whole send timeout again. */

@@ -57,6 +57,8 @@ enum tc_verdict {
     /* Wait for tc_conn_poke, or for input: like TC_CONN_REST, but counted as served: the idle
      * deadline does not end it, and a drain leaves it the time that served connections have. */
     TC_CONN_HOLD,
+    /* From `react` only: tc_conn_go_on is called before the batch of events ends (tc_io_put_off). */
+    TC_CONN_LATER,
 };
 
 struct tc_protocol {
@@ -172,6 +174,10 @@ void tc_server_unhold(struct tc_server *server, struct tc_worker *worker);
  * Parks: never   Threads: a worker, between fibers, while the server cannot be CLOSED */
 void tc_conn_poke(struct tc_conn *conn, struct tc_pollfd *slot, uint16_t generation,
                   struct tc_worker *worker);
+
+/* What `react` has put off is done, and this is its verdict.
+ * Parks: never   Threads: the worker that reacts */
+void tc_conn_go_on(struct tc_conn *conn, struct tc_worker *worker, enum tc_verdict verdict);
 
 /* ---- for protocols: the connection that `react` or `serve` was given ------------------------ */
 
