@@ -30,6 +30,7 @@ METRICS = (
     "rss_bytes",
 )
 SERVER_CPU, CLIENT_CPU = {0}, {1}
+CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 DEPTH = 16  # requests that are on their way at a time, where a row is pipelined
 # Where the server was idle for more than this share of the time, it was waiting for the client.
 IDLE_SHARE = 0.1
@@ -285,5 +286,6 @@ def run_http(arguments: argparse.Namespace, builder: Builder) -> list[Limit]:
             print(limit)
     names = ("cases", "conns", "secs", "warmup", "rounds")
     parameters = {name: getattr(arguments, name) for name in names} | {"workers": 1, "pin": True}
+    parameters["congestion"] = CONGESTION.read_text().strip()
     save("http", parameters, rows, limits, builder, arguments.python, arguments.out)
     return limits
