@@ -34,11 +34,11 @@ def test_the_corpus_reads_the_same_in_three_parsers() -> None:
     assert not wrong
 
 
-def test_the_corpus_gets_its_verdict_in_two_pieces() -> None:
+def test_the_corpus_gets_its_verdict_in_two_pieces_cut_anywhere() -> None:
     for name, verdict, data in CASES:
         whole = _core._http_read(data)
         assert (whole[1] or verdict) == verdict, name
-        for cut in range(0, len(data), max(1, len(data) // 40)):
+        for cut in range(len(data)):
             assert _core._http_read(data, (cut,)) == whole, (name, cut)
 
 
