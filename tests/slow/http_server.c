@@ -124,7 +124,8 @@ int main(int argc, char **argv)
         .net = {.max_connections = (uint32_t)arguments.max_connections,
                 .listen_fd = (int)arguments.listen_fd,
                 .idle_timeout_ns = arguments.idle_timeout_ms * TC_NS_PER_MS,
-                .send_timeout_ns = arguments.send_timeout_ms * TC_NS_PER_MS},
+                .send_timeout_ns = arguments.send_timeout_ms * TC_NS_PER_MS,
+                .drain_timeout_ns = -1}, /* as usual */
         .header_timeout_ns = arguments.header_timeout_ms * TC_NS_PER_MS,
     };
     struct tc_runtime *runtime = start_runtime((uint32_t)arguments.workers);
