@@ -1,11 +1,9 @@
-/* HTTPServer.upload(): which directories take uploads, kept as a list beside the other routes; and what
- * is on its way into them. */
+/* HTTPServer.upload(): which directories take uploads, kept as a list beside the other routes. */
 #include "python/args.h"
 #include "python/errors.h"
 #include "python/gil.h"
 #include "python/http_server.h"
 
-#include "base/clock.h"
 #include "http/upload_route.h"
 
 #include <errno.h>
