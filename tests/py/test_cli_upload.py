@@ -162,10 +162,20 @@ class _Screen:
         """Wait until the line matches."""
         deadline = time.monotonic() + PATIENCE
         while not re.fullmatch(pattern, self.line()):
-            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"{pattern!r} is not shown, but {self.line()!r}"
-            self.bytes += os.read(self.master, 4096)
+            assert self.read(deadline), f"{pattern!r} is not shown, but {self.line()!r}"
         return self.line()
+
+    def read_until(self, text: bytes) -> None:
+        """Wait until that was written, wherever it stands."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.bytes:
+            assert self.read(deadline), f"{text!r} is not written, but {self.bytes!r}"
+
+    def read(self, deadline: float) -> bool:
+        """Take what is written next; False if that is nothing, up to `deadline`."""
+        ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
+        self.bytes += os.read(self.master, 4096) if ready else b""
+        return bool(ready)
 
     def close(self) -> None:
         """No terminal any more; the second time nothing."""
@@ -200,6 +210,18 @@ def test_a_terminal_shows_the_progress_in_one_line(screen: _Screen, tmp_path: Pa
     assert process.returncode == 0
     assert "1 files stored" in out
     assert b"\n" not in screen.bytes
+
+
+def test_a_log_on_the_terminal_takes_the_place_of_the_line(screen: _Screen, tmp_path: Path) -> None:
+    with _uploading(str(tmp_path), "0", "--access-log", terminal=screen.slave) as (
+        process,
+        address,
+    ):
+        _send(address, "PUT", "/name", b"x")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    screen.read_until(b'"PUT /name HTTP/1.1" 201 ')
+    assert b"\x1b" not in screen.bytes
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_server(screen: _Screen, tmp_path: Path) -> None:

@@ -102,4 +102,7 @@ def run(options: argparse.Namespace) -> int:
         )
         return server
 
-    return serve("upload", options.workers, make, _summary, "http://", Progress())
+    # A log on standard error would be written into the line.
+    is_free = options.access_log_file is not None or not options.access_log
+    progress = Progress() if is_free else None
+    return serve("upload", options.workers, make, _summary, "http://", progress)
