@@ -47,7 +47,9 @@ struct tc_http_log {
     _Atomic uint32_t has_ended; /* futex word */
     _Atomic int64_t end_at_ns; /* while is_ending: what is not written then is dropped */
     _Atomic uint64_t lost; /* lines that could not be written; the thread's */
-    bool is_torn; /* the last line written is not whole; the thread's */
+    bool is_open; /* the last byte written does not end a line; the thread's, like the next two */
+    bool is_torn; /* and the rest of that line is lost */
+    bool is_headless; /* what comes next is the rest of a line that is lost */
 };
 
 /* ---- the logs of the process -------------------------------------------------------------- */
@@ -229,17 +231,39 @@ static uint64_t count_lines(const char *bytes, size_t len)
     return lines;
 }
 
+/* The bytes of the line that `bytes` is in, its end included. */
+static size_t skip_rest(const char *bytes, size_t len)
+{
+    const char *end = memchr(bytes, '\n', len);
+
+    return end == NULL ? len : (size_t)(end - bytes) + 1;
+}
+
 /* Write what lies between two positions, which does not wrap. */
 static void write_part(struct tc_http_log *log, struct ring *ring, uint64_t from, size_t len)
 {
     const char *bytes = ring->bytes + from % TC_HTTP_LOG_RING_BYTES;
     size_t done = 0;
 
-    if (!log->is_torn || write_out(log, "\n", 1) == 1) {
-        done = write_out(log, bytes, len);
-        log->is_torn = done != len && done != 0 && bytes[done - 1] != '\n';
+    if (log->is_headless) {
+        size_t rest = skip_rest(bytes, len);
+        log->is_headless = bytes[rest - 1] != '\n';
+        tc_counter_add(&log->lost, log->is_headless ? 0 : 1);
+        bytes += rest;
+        len -= rest;
     }
-    tc_counter_add(&log->lost, count_lines(bytes + done, len - done));
+    if (len != 0 && log->is_torn && write_out(log, "\n", 1) == 1) {
+        log->is_torn = log->is_open = false;
+    }
+    if (!log->is_torn) {
+        done = write_out(log, bytes, len);
+        log->is_open = done == 0 ? log->is_open : bytes[done - 1] != '\n';
+    }
+    if (done != len) {
+        tc_counter_add(&log->lost, count_lines(bytes + done, len - done));
+        log->is_headless = bytes[len - 1] != '\n';
+        log->is_torn = log->is_open;
+    }
 }
 
 /* Write what lies in a ring now. Returns whether there was something. */
@@ -400,6 +424,7 @@ static bool is_plain(unsigned char c)
 size_t tc_http_log_escape(const char *text, size_t len, char *out, size_t max)
 {
     static const char digits[] = "0123456789abcdef";
+    static const char dots[3] = {'.', '.', '.'};
     size_t room = max;
     size_t total = 0;
     size_t at = 0;
@@ -414,8 +439,8 @@ size_t tc_http_log_escape(const char *text, size_t len, char *out, size_t max)
         unsigned char c = (unsigned char)text[i];
         size_t need = is_plain(c) ? 1 : 4;
         if (at + need > room) {
-            memcpy(out + at, "...", 3);
-            return at + 3;
+            memcpy(out + at, dots, sizeof dots);
+            return at + sizeof dots;
         }
         if (need == 1) {
             out[at] = (char)c;

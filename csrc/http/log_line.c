@@ -17,6 +17,7 @@ _Static_assert((int)TC_ADDR_TEXT_BYTES + (int)TC_HTTP_LOG_DATE_BYTES + (int)TARG
 /* "25/Nov/2026:21:20:01 +0000", made once a second, out of "Wed, 25 Nov 2026 21:20:01 GMT". */
 static const char *date_of(struct tc_http_part *part)
 {
+    static const char zone[6] = {' ', '+', '0', '0', '0', '0'};
     int64_t now = tc_clock_wall_seconds();
     char date[TC_HTTP_DATE_BYTES];
     char *out = part->log_date;
@@ -31,7 +32,7 @@ static const char *date_of(struct tc_http_part *part)
         memcpy(out + 7, date + 12, 4);
         out[11] = ':';
         memcpy(out + 12, date + 17, 8);
-        memcpy(out + 20, " +0000", 6);
+        memcpy(out + 20, zone, sizeof zone);
     }
     return out;
 }

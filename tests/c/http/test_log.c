@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "harness.h"
 #include "http/log.h"
 
@@ -192,6 +194,73 @@ TC_TEST(test_log_pipe_that_nobody_reads_drops_lines_and_never_blocks)
     TC_CHECK(written > 100 && written < taken);
     free(text);
     close(fds[0]);
+}
+
+static void wait_for_size(int fd, off_t size)
+{
+    struct stat status;
+
+    do {
+        usleep(1000);
+        TC_CHECK_EQ(fstat(fd, &status), 0);
+        TC_CHECK(status.st_size <= size);
+    } while (status.st_size != size);
+}
+
+/* A line that lies across the end of the ring is written in two parts, either of which may fail. */
+static void lose_a_part(uint64_t failing_part)
+{
+    const char *path = temporary();
+    struct tc_http_log *log = NULL;
+    size_t total = 0;
+    unsigned number = 0;
+    uint64_t lines;
+    uint64_t dropped;
+
+    TC_CHECK_EQ(tc_http_log_open(path, -1, &log), 0);
+    TC_CHECK_EQ(tc__http_log_start(log, 1), 0);
+    int fd = open(path, O_RDONLY);
+    while (TC_HTTP_LOG_RING_BYTES - total > 350) {
+        char line[64];
+        size_t len = (size_t)snprintf(line, sizeof line, "0 %u ", number) + 300 + 1;
+        if (push_line(log, 0, number, 300)) {
+            total += len;
+            number++;
+        }
+    }
+    wait_for_size(fd, (off_t)total);
+    tc_fault_arm(TC_SYS_WRITE, failing_part, ENOSPC, 1);
+    TC_CHECK(push_line(log, 0, number, 390)); /* lies across */
+    do {
+        usleep(1000);
+        tc_http_log_counts(log, &lines, &dropped);
+    } while (dropped == 0);
+    tc_fault_disarm_all();
+    TC_CHECK(push_line(log, 0, number + 1, 10));
+    tc_http_log_free(log);
+
+    char *text = read_all(fd);
+    if (failing_part == 2) { /* the first one stays, as a line of its own */
+        char *next = text + total;
+        char *end = strchr(next, '\n');
+        TC_CHECK(end != NULL);
+        memmove(next, end + 1, strlen(end + 1) + 1);
+    }
+    TC_CHECK_EQ(check_lines(text), number + 1);
+    TC_CHECK_EQ(dropped, 1);
+    free(text);
+    close(fd);
+    unlink(path);
+}
+
+TC_TEST(test_log_line_that_loses_its_beginning_takes_no_other_with_it)
+{
+    lose_a_part(1);
+}
+
+TC_TEST(test_log_line_that_loses_its_end_takes_no_other_with_it)
+{
+    lose_a_part(2);
 }
 
 TC_TEST(test_log_pipe_without_a_reader_counts_what_is_lost)
