@@ -152,7 +152,6 @@ static struct tc_http_pass begin_pass(struct tc_conn *conn, struct tc_worker *wo
         .server = server,
         .part = &server->parts[worker->index],
         .scratch = tc_io_scratch(worker),
-        .read_ns = 0,
     };
 }
 

@@ -132,15 +132,20 @@ static int io_tick(struct tc_worker *worker, int64_t delay_ns)
     return rc;
 }
 
-/* `source` has ticked. If somebody else has polled in its place, it is owed another tick. */
-static void ticked(struct tc_worker *worker, struct tc_worker *source)
+/* A wake-up or a tick of `source`. Neither carries work: who is awake looks at its queues anyway. But
+ * another's, which the sentinel has just taken out of his poller, must still end his sleep. */
+static void pass_on(struct tc_worker *worker, struct tc_worker *source, uint64_t tag)
 {
     struct tc_io *io = tc__io_of(source);
+    bool is_tick = tag == TC_IO_TAG_TICK;
 
-    if (source == worker) {
-        tc_store_relaxed(&io->is_ticking, false); /* relaxed: our own */
-    } else if (tc_sys_timerfd_arm(io->tick_fd, 1) != 0) {
-        tc_store_relaxed(&io->is_ticking, false); /* relaxed: the wake-up has it looked at */
+    if (is_tick && source != worker && tc_sys_timerfd_arm(io->tick_fd, 1) == 0) {
+        return;
+    }
+    if (is_tick) {
+        tc_store_relaxed(&io->is_ticking, false); /* relaxed: our own, or looked at when woken */
+    }
+    if (source != worker) {
         tc_poller_wake(&io->poller);
     }
 }
@@ -168,25 +173,15 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
 
     tc_worker_awake(worker);
     for (int i = 0; i < count; i++) {
-        if (events[i].tag != TC_IO_TAG_TICK) {
-            tc__pollfd_prefetch(events[i].tag);
-        }
+        tc__pollfd_prefetch(events[i].tag);
     }
     for (int i = 0; i < count; i++) {
         io->undelivered = (uint32_t)(count - 1 - i);
-        if (events[i].tag == 0) {
-            /* A wake-up carries no work: the caller looks at its queues anyway. But another's, which
-             * the sentinel has just taken out of his poller, must still end his sleep. */
-            if (source != worker) {
-                tc_poller_wake(&tc__io_of(source)->poller);
-            }
-            continue;
+        if (tc_unlikely(events[i].tag <= TC_IO_TAG_TICK)) {
+            pass_on(worker, source, events[i].tag);
+        } else {
+            delivered += tc__pollfd_deliver(worker, events[i].tag, events[i].bits);
         }
-        if (events[i].tag == TC_IO_TAG_TICK) {
-            ticked(worker, source);
-            continue;
-        }
-        delivered += tc__pollfd_deliver(worker, events[i].tag, events[i].bits);
     }
     run_later(worker);
     tc_counter_add(&worker->counters.polls, 1);

@@ -33,7 +33,7 @@ struct tc_io {
     _Atomic bool is_ticking;         /* it is armed; owner, or who has polled in his place      */
 };
 
-#define TC_IO_TAG_TICK 1 /* no slot's: those hold an address */
+#define TC_IO_TAG_TICK 1 /* no slot's: those hold an address, and are above; a wake-up's is 0 */
 
 static inline struct tc_io *tc__io_of(struct tc_worker *worker)
 {

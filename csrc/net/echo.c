@@ -7,7 +7,7 @@
 #include "io/io.h"
 #include "sched/worker.h"
 
-enum { LITTLE = 4096 }; /* bytes of an answer that may wait for others                           */
+enum { LITTLE = 4096 }; /* bytes of an answer that may wait for others */
 
 /* What the peer did not take at once, copied: the scratch buffer does not survive a park. */
 struct echo_state {

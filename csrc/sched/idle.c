@@ -74,6 +74,17 @@ void tc_worker_delivered(struct tc_worker *worker)
     }
 }
 
+/* Has any worker fibers that it has not begun to run? */
+static bool is_anything_queued(struct tc_runtime *runtime)
+{
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        if (tc_deque_len(&runtime->workers[i].deque) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- searching -------------------------------------------------------------------------------- */
 
 /* Move up to half of the victim's deque to ours. True if there was anything. */
@@ -115,19 +126,6 @@ static void stop_searching(struct tc_worker *worker)
 {
     worker->searching = false;
     tc_idle_stop_search(&worker->runtime->idle);
-}
-
-/* Has any other worker fibers that it has not begun to run? */
-static bool is_loot_in_sight(struct tc_worker *worker)
-{
-    struct tc_runtime *runtime = worker->runtime;
-
-    for (uint32_t i = 0; i < runtime->worker_count; i++) {
-        if (i != worker->index && tc_deque_len(&runtime->workers[i].deque) != 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Doze in the own poller, then steal. True if there may be something to run now; the token is then
@@ -226,16 +224,8 @@ static bool has_submissions(struct tc_worker *worker)
 {
     struct tc_runtime *runtime = worker->runtime;
 
-    if (tc_injectq_len(&runtime->inject) != 0 || !tc_inbox_is_empty(&worker->inbox) ||
-        tc__runtime_is_leaving(runtime)) {
-        return true;
-    }
-    for (uint32_t i = 0; i < runtime->worker_count; i++) {
-        if (tc_deque_len(&runtime->workers[i].deque) != 0) {
-            return true;
-        }
-    }
-    return false;
+    return tc_injectq_len(&runtime->inject) != 0 || !tc_inbox_is_empty(&worker->inbox) ||
+           tc__runtime_is_leaving(runtime) || is_anything_queued(runtime);
 }
 
 /* Enter the set of parked workers and announce the sleep. False: there is something to do. */
@@ -374,7 +364,7 @@ void tc__idle(struct tc_worker *worker)
         return; /* the next turn takes them */
     }
     bool woken = worker->searching;
-    bool is_vain = worker->vain_dozes >= TC_DOZE_VAIN && !woken && !is_loot_in_sight(worker);
+    bool is_vain = worker->vain_dozes >= TC_DOZE_VAIN && !woken && !is_anything_queued(runtime);
     if (runtime->worker_count > 1 && !is_vain) {
         if (woken || tc_idle_start_search(&runtime->idle)) {
             worker->searching = true;
