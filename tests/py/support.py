@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import selectors
 import socket
 import subprocess
@@ -12,7 +13,8 @@ import termios
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -226,3 +228,36 @@ def run_curl(*arguments: str | Path) -> bytes:
 def assert_success(result: subprocess.CompletedProcess[str]) -> None:
     assert result.returncode == 0, f"exit code {result.returncode}\n{result.stdout}{result.stderr}"
     assert not result.stderr, result.stderr
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> list[str]:
+    """How `python -m tinycoro` is started here."""
+    return [sys.executable, "-P", "-W", "error", "-m", "tinycoro", *arguments]
+
+
+@contextmanager
+def serving(
+    name: str, *arguments: str, stderr: int = subprocess.PIPE
+) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
+    """A running command that serves, and where it listens."""
+    scheme = "" if name == "echo" else "http://"
+    process = subprocess.Popen(
+        command(name, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "TERM": "xterm"},
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.fullmatch(rf"tinycoro {name} listening on {scheme}(\S+):(\d+)\n", line)
+        assert match, (line, process.stderr and process.stderr.read())
+        yield process, (match[1], int(match[2]))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

@@ -19,16 +19,12 @@ from pathlib import Path
 import pytest
 
 import tinycoro
-from support import PATIENCE, SLACK, connect, exchange, fill, receive
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-W", "error", "-m", "tinycoro", *arguments]
+from support import PATIENCE, SLACK, command, connect, exchange, fill, receive, serving
 
 
 def _run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(*arguments),
+        command(*arguments),
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
@@ -38,31 +34,8 @@ def _run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Compl
 
 
 @contextmanager
-def _serving(
-    command: str, *arguments: str, scheme: str = ""
-) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
-    """A running command, and where it listens."""
-    process = subprocess.Popen(
-        _command(command, "--port", "0", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        match = re.fullmatch(rf"tinycoro {command} listening on {scheme}(\S+):(\d+)\n", line)
-        assert match, (line, process.stderr and process.stderr.read())
-        yield process, (match[1], int(match[2]))
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-@contextmanager
 def _echo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
-    with _serving("echo", *arguments) as running:
+    with serving("echo", "--port", "0", *arguments) as running:
         yield running
 
 
@@ -176,7 +149,7 @@ def test_http_has_a_route_of_each_kind(tmp_path: Path) -> None:
     os.environ["TMPDIR"] = str(tmp_path)
     try:
         options = ("--limit-concurrency", "5", "--timeout-keep-alive", "60", "--backlog", "16")
-        with _serving("http", *options, scheme="http://") as (process, address):
+        with serving("http", "--port", "0", *options) as (process, address):
             client = http.client.HTTPConnection(*address, timeout=PATIENCE)
 
             def ask(method: str, path: str, status: int = 200) -> bytes:
@@ -224,7 +197,7 @@ def test_what_make_run_shows_of_http_is_right() -> None:
 
 def test_http_shows_a_directory_of_ours(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("ours")
-    with _serving("http", "-d", str(tmp_path), scheme="http://") as (process, address):
+    with serving("http", "--port", "0", "-d", str(tmp_path)) as (process, address):
         client = http.client.HTTPConnection(*address, timeout=PATIENCE)
         client.request("GET", "/files/file")
         assert client.getresponse().read() == b"ours"
@@ -238,7 +211,7 @@ def test_http_shows_a_directory_of_ours(tmp_path: Path) -> None:
 def test_http_writes_an_access_log(tmp_path: Path, is_file: bool) -> None:
     log = tmp_path / "log"
     options = ("--access-log-file", str(log)) if is_file else ("--access-log",)
-    with _serving("http", *options, scheme="http://") as (process, address):
+    with serving("http", "--port", "0", *options) as (process, address):
         client = http.client.HTTPConnection(*address, timeout=PATIENCE)
         client.request("GET", "/hello")
         assert client.getresponse().status == 200
@@ -273,7 +246,7 @@ def test_static_serves_a_directory_with_the_words_of_http_server(
 ) -> None:
     (tmp_path / "file.txt").write_text("text")
     arguments = [word.format(tmp_path) for word in words]
-    with _serving("static", *arguments, scheme="http://") as (process, address):
+    with serving("static", "--port", "0", *arguments) as (process, address):
         client = http.client.HTTPConnection(*address, timeout=PATIENCE)
         client.request("GET", "/file.txt")
         response = client.getresponse()
@@ -303,9 +276,9 @@ def test_static_takes_over_a_socket_that_is_inherited(tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("text")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
-        command = _command("static", str(tmp_path), "--fd", str(listener.fileno()))
+        words = command("static", str(tmp_path), "--fd", str(listener.fileno()))
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, pass_fds=[listener.fileno()], text=True
+            words, stdout=subprocess.PIPE, pass_fds=[listener.fileno()], text=True
         ) as process:
             client = http.client.HTTPConnection(host, port, timeout=PATIENCE)
             client.request("GET", "/file.txt")

@@ -13,46 +13,20 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from support import PATIENCE, receive
+from support import PATIENCE, command, receive, serving
 from tinycoro import HTTPServer, HTTPServerStatistics, UploadProgress
 from tinycoro._cli.progress import Progress, compose
 from tinycoro._cli.serving import size
 from tinycoro._cli.upload import page
 
 MIB = 1 << 20
-
-
-@contextmanager
-def _uploading(
-    *arguments: str, terminal: int = subprocess.PIPE
-) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
-    """A running command, and where it listens."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-W", "error", "-m", "tinycoro", "upload", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        env={**os.environ, "TERM": "xterm"},
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        match = re.fullmatch(r"tinycoro upload listening on http://(\S+):(\d+)\n", line)
-        assert match, (line, process.stderr and process.stderr.read())
-        yield process, (match[1], int(match[2]))
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def _send(address: tuple[str, int], method: str, path: str, body: bytes, kind: str = "") -> bytes:
@@ -69,7 +43,7 @@ def _send(address: tuple[str, int], method: str, path: str, body: bytes, kind: s
 
 
 def test_files_come_by_put_post_and_form(tmp_path: Path) -> None:
-    with _uploading(str(tmp_path), "0", "--mode", "640", "--no-fsync") as (process, address):
+    with serving("upload", str(tmp_path), "0", "--mode", "640", "--no-fsync") as (process, address):
         assert b'enctype="multipart/form-data"' in _send(address, "GET", "/", b"")
         _send(address, "PUT", "/a%20b", b"put")
         (posted,) = json.loads(_send(address, "POST", "/", b"post"))["files"]
@@ -99,7 +73,7 @@ def _umask() -> int:
 
 def test_limits_are_those_of_the_command_line(tmp_path: Path) -> None:
     arguments = ("-d", str(tmp_path), "0", "--max-size", "1K", "--quota", "1.5KiB", "--overwrite")
-    with _uploading(*arguments) as (process, address):
+    with serving("upload", *arguments) as (process, address):
         for path, length, status in (
             ("/large", 1025, 413),
             ("/first", 1024, 201),
@@ -128,7 +102,7 @@ def test_limits_are_those_of_the_command_line(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_named(arguments: tuple[str, ...], message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "tinycoro", "upload", *arguments],
+        command("upload", *arguments),
         capture_output=True,
         text=True,
         check=False,
@@ -191,7 +165,7 @@ def screen() -> Iterator[_Screen]:
 
 
 def test_a_terminal_shows_the_progress_in_one_line(screen: _Screen, tmp_path: Path) -> None:
-    with _uploading(str(tmp_path), "0", terminal=screen.slave) as (process, address):
+    with serving("upload", str(tmp_path), "0", stderr=screen.slave) as (process, address):
         screen.expect(r"0 stored, 0 B  waiting for files")
         with socket.create_connection(address, timeout=PATIENCE) as client:
             head = f"PUT /caf%C3%A9 HTTP/1.1\r\nHost: h\r\nContent-Length: {2 * MIB}\r\n\r\n"
@@ -213,7 +187,7 @@ def test_a_terminal_shows_the_progress_in_one_line(screen: _Screen, tmp_path: Pa
 
 
 def test_a_log_on_the_terminal_takes_the_place_of_the_line(screen: _Screen, tmp_path: Path) -> None:
-    with _uploading(str(tmp_path), "0", "--access-log", terminal=screen.slave) as (
+    with serving("upload", str(tmp_path), "0", "--access-log", stderr=screen.slave) as (
         process,
         address,
     ):
@@ -225,7 +199,7 @@ def test_a_log_on_the_terminal_takes_the_place_of_the_line(screen: _Screen, tmp_
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_server(screen: _Screen, tmp_path: Path) -> None:
-    with _uploading(str(tmp_path), "0", terminal=screen.slave) as (process, address):
+    with serving("upload", str(tmp_path), "0", stderr=screen.slave) as (process, address):
         screen.expect(r"0 stored, 0 B  waiting for files")
         screen.close()
         for number in range(3):

@@ -3,18 +3,17 @@
 #ifndef TC_TESTS_C_HTTP_FAULT_SUPPORT_H
 #define TC_TESTS_C_HTTP_FAULT_SUPPORT_H
 
-#include <ftw.h>
 #include <limits.h>
 #include <sys/stat.h>
 
 #include "../net/fault_support.h"
+#include "root.h"
 
 #include "http/server.h"
 #include "http/static.h"
 #include "http/upload_route.h"
 
 enum {
-    ROOT_BYTES = 128,
     SMALL_BYTES = 3000,
     BIG_BYTES = 300 * 1024, /* more than is kept in memory, and than one slice */
     LARGE_BYTES = 600 * 1024, /* a fixed answer: more than the sockets take without a reader */
@@ -25,17 +24,8 @@ enum {
 };
 
 static char bytes[LARGE_BYTES];
-static char root[ROOT_BYTES];
 
 /* ---- files -------------------------------------------------------------------------------- */
-
-__attribute__((unused)) static const char *path_of(const char *name)
-{
-    static char path[ROOT_BYTES + NAME_MAX + 16];
-
-    (void)snprintf(path, sizeof path, "%s/%s", root, name);
-    return path;
-}
 
 static void put_file(const char *name, size_t len)
 {
@@ -48,13 +38,11 @@ static void put_file(const char *name, size_t len)
 __attribute__((unused)) static void make_root(void)
 {
     static const char *const folders[] = {"files", "files/bare", "named", "unnamed"};
-    const char *tmp = getenv("TMPDIR");
 
     for (size_t i = 0; i < sizeof bytes; i++) {
         bytes[i] = (char)('a' + (i * 2654435761U >> 11) % 26);
     }
-    (void)snprintf(root, sizeof root, "%s/tc_test_http_faults_XXXXXX", tmp != NULL ? tmp : "/tmp");
-    TC_CHECK(mkdtemp(root) != NULL);
+    open_root("http_faults");
     for (size_t i = 0; i < TC_ARRAY_LEN(folders); i++) {
         TC_CHECK_EQ(mkdir(path_of(folders[i]), 0755), 0);
     }
@@ -62,19 +50,6 @@ __attribute__((unused)) static void make_root(void)
     put_file("files/small.gz", SMALL_BYTES / 2);
     put_file("files/big", BIG_BYTES);
     put_file("files/bare/entry", 1);
-}
-
-static int remove_one(const char *path, const struct stat *stat, int kind, struct FTW *ftw)
-{
-    (void)stat;
-    (void)kind;
-    (void)ftw;
-    return remove(path);
-}
-
-__attribute__((unused)) static void remove_root(void)
-{
-    TC_CHECK_EQ(nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 /* No upload is there in part, and none under a temporary name unless it could not be removed. Removes

@@ -3,27 +3,18 @@
 #ifndef TC_TESTS_HTTP_STATIC_SUPPORT_H
 #define TC_TESTS_HTTP_STATIC_SUPPORT_H
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <sys/stat.h>
 
 #include "../net/support.h"
+#include "root.h"
 
 #include "http/server.h"
 #include "http/static.h"
 
 enum { HEARD_BYTES = 2 * 1024 * 1024, SMALL_BYTES = 4096, BIG_BYTES = 700 * 1024 + 17 };
 
-static char root[PATH_MAX];
 static char content[BIG_BYTES]; /* of "big.bin"; the first SMALL_BYTES of "small.txt" */
-
-__attribute__((unused)) static const char *path_of(const char *name)
-{
-    static char path[2 * PATH_MAX];
-
-    (void)snprintf(path, sizeof path, "%s/%s", root, name);
-    return path;
-}
 
 /* A file, two hours old if `is_old`: with a strong tag then. */
 __attribute__((unused)) static void put_file(const char *name, const void *bytes, size_t len,
@@ -48,10 +39,7 @@ __attribute__((unused)) static void put_text(const char *name, const char *text)
 /* The tree that most tests use. */
 __attribute__((unused)) static void make_root(void)
 {
-    const char *tmp = getenv("TMPDIR");
-
-    (void)snprintf(root, sizeof root, "%s/tc_test_static_XXXXXX", tmp != NULL ? tmp : "/tmp");
-    TC_CHECK(mkdtemp(root) != NULL);
+    open_root("static");
     for (size_t i = 0; i < sizeof content; i++) {
         content[i] = (char)('a' + (i * 2654435761U >> 11) % 26);
     }
@@ -63,19 +51,6 @@ __attribute__((unused)) static void make_root(void)
     put_text("with index/index.html", "<p>index</p>");
     TC_CHECK_EQ(mkdir(path_of("bare"), 0755), 0);
     put_text("bare/a&b.txt", "a&b");
-}
-
-static int remove_one(const char *path, const struct stat *stat, int kind, struct FTW *ftw)
-{
-    (void)stat;
-    (void)kind;
-    (void)ftw;
-    return remove(path);
-}
-
-__attribute__((unused)) static void remove_root(void)
-{
-    TC_CHECK_EQ(nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 /* ---- server and client -------------------------------------------------------------------- */

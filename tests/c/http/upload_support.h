@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "../net/support.h"
+#include "root.h"
 
 #include "base/sys.h"
 #include "http/upload_file.h"
@@ -16,16 +17,7 @@ enum { BODY_BYTES = 2 * TC_UPLOAD_SLICE_BYTES + 100 };
 
 /* ---- a directory -------------------------------------------------------------------------- */
 
-static char root[PATH_MAX];
 static unsigned char body[BODY_BYTES];
-
-__attribute__((unused)) static const char *path_of(const char *name)
-{
-    static char path[2 * PATH_MAX];
-
-    (void)snprintf(path, sizeof path, "%s/%s", root, name);
-    return path;
-}
 
 __attribute__((unused)) static void empty_root(void)
 {
@@ -40,18 +32,9 @@ __attribute__((unused)) static void empty_root(void)
     closedir(dir);
 }
 
-__attribute__((unused)) static void remove_root(void)
-{
-    empty_root();
-    TC_CHECK_EQ(rmdir(root), 0);
-}
-
 __attribute__((unused)) static void make_root(void)
 {
-    const char *tmp = getenv("TMPDIR");
-
-    (void)snprintf(root, sizeof root, "%s/tc_test_upload_XXXXXX", tmp != NULL ? tmp : "/tmp");
-    TC_CHECK(mkdtemp(root) != NULL);
+    open_root("upload");
     for (size_t i = 0; i < sizeof body; i++) {
         body[i] = (unsigned char)(i * 2654435761U >> 11);
     }
