@@ -1,7 +1,8 @@
 /* arch/sigframe.h — what a signal handler can learn from the frame that it interrupted.
  *
- * `frame` is the third argument of an SA_SIGINFO handler. Everything here only reads it, so it is
- * safe in any handler.
+ * `frame` is the third argument of an SA_SIGINFO handler.
+ *
+ * WHO MAY CALL: any handler, with the frame that it was given, which is only read; nothing parks.
  */
 #ifndef TC_ARCH_SIGFRAME_H
 #define TC_ARCH_SIGFRAME_H
@@ -10,8 +11,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-/* The stack pointer of the interrupted instruction.
- * Parks: never   Threads: the handler's */
+/* The stack pointer of the interrupted instruction. */
 #if defined(__x86_64__)
 static inline uintptr_t tc_sigframe_sp(const ucontext_t *frame)
 {
@@ -25,8 +25,7 @@ static inline uintptr_t tc_sigframe_sp(const ucontext_t *frame)
 #endif
 
 /* Whether the signal arrived while another handler ran on the thread's alternate stack. Uses what
- * the kernel saved, not thread-locals, which a handler cannot safely touch.
- * Parks: never   Threads: the handler's */
+ * the kernel saved, not thread-locals, which a handler cannot safely touch. */
 static inline bool tc_sigframe_is_nested(const ucontext_t *frame)
 {
     uintptr_t offset = tc_sigframe_sp(frame) - (uintptr_t)frame->uc_stack.ss_sp;

@@ -13,6 +13,7 @@ struct tc_parker {
     struct tc_parker_core core; /* the word is the futex                                       */
 };
 
+/* Parks: never   Threads: any, before others know of the parker */
 static inline void tc_parker_init(struct tc_parker *parker)
 {
     tc_parker_core_init(&parker->core);

@@ -6,8 +6,8 @@
  * INVARIANTS
  *  AD1  `length` is what the kernel expects for the family in `storage`; 0: an empty address.
  *
- * All functions — Parks: never; Threads: any, as long as nobody writes the same value; Owns:
- * nothing passes, no pointer is kept, nothing is allocated.
+ * WHO MAY CALL: any thread, as long as nobody writes the same value; nothing parks, no pointer is
+ * kept, nothing is allocated.
  */
 #ifndef TC_NET_ADDR_H
 #define TC_NET_ADDR_H

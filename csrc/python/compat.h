@@ -3,6 +3,8 @@
  * Newer names are used throughout the layer and supplied here for older versions, never the other
  * way round: when 3.12 is the oldest version supported, blocks are deleted and nothing is renamed.
  * Every file of this layer includes it first, because Python.h wants to be first.
+ *
+ * who may call what: attached threads; nothing blocks.
  */
 #ifndef TC_PYTHON_COMPAT_H
 #define TC_PYTHON_COMPAT_H
