@@ -158,7 +158,7 @@ def streams_limits(case: Case, rows: Sequence[Row], version: str) -> Iterator[Li
     ours = by_name.get("tinycoro-streams")
     if ours is None or version not in STREAMS_RAW or not case.pin:
         return
-    bounds = STREAMS_LARGE
+    bounds: Sequence[tuple[str, str, float, bool]] = STREAMS_LARGE
     if case.size < 4096:
         bounds = (("raw", "rps", STREAMS_RAW[version], False), *STREAMS_SMALL)
     for peer, metric, bound, at_most in bounds:
