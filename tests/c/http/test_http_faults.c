@@ -2,8 +2,6 @@
  * while it serves, and at each place of its life. Afterwards it answers rightly on every route, stores
  * what it is given, and holds nothing more than before; no file is ever there in part.
  * TC_SLOW=long tries all combinations; otherwise the first error of each row takes most places. */
-#include <sys/wait.h>
-
 #include "fault_support.h"
 #include "fault_table.h"
 
@@ -275,34 +273,12 @@ static void live(const struct fault *fault)
     end_runtime(runtime, fault);
 }
 
-static void live_in_child(void *arg)
-{
-    const struct fault *fault = arg;
-    struct holdings before = take_holdings();
-
-    alarm(4 * LONG_SECONDS);
-    live(fault);
-    uint64_t hits = tc_fault_hits(fault->call);
-    tc_fault_disarm_all();
-    check_holdings(&before, fault);
-    _exit(hits == 0 ? 2 : 0);
-}
-
 /* Fail the nth call, for each n up to `places` that a life has. Returns how many it had. */
 static uint64_t sweep(enum tc_sys_call call, int error, uint64_t times, uint64_t places)
 {
-    static char output[8192];
     struct fault fault = {call, error, 1, times};
 
-    for (; fault.nth <= places; fault.nth++) {
-        int status = tc_test_run_in_child(live_in_child, &fault, output, sizeof output);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
-            break;
-        }
-        if (status != 0) {
-            tc_test_failf("%s: wait status %#x, said: %s", describe(&fault), (unsigned)status,
-                          output);
-        }
+    for (; fault.nth <= places && strikes_a_life(live, &fault); fault.nth++) {
         check_uploads("unnamed", &fault);
         check_uploads("named", &fault);
     }

@@ -1,7 +1,9 @@
-/* tests/c/net/fault_support.h — what the sweeps over failing calls share: the fault, and what must be
- * as before once it is over. */
+/* tests/c/net/fault_support.h — what the sweeps over failing calls share: the fault, what must be as
+ * before once it is over, and a life that it strikes. */
 #ifndef TC_TESTS_C_NET_FAULT_SUPPORT_H
 #define TC_TESTS_C_NET_FAULT_SUPPORT_H
+
+#include <sys/wait.h>
 
 #include "fault_table.h"
 #include "support.h"
@@ -136,6 +138,47 @@ __attribute__((unused)) static void await_rest(struct tc_runtime *runtime, struc
         pause_ms(0);
     } while (statistics(server).connections + seen.fibers + seen.timers > 0 ||
              seen.descriptors != 1);
+}
+
+/* ---- a life ------------------------------------------------------------------------------- */
+
+/* What somebody does with a server in a process that has never had one, with the fault armed by it. */
+struct life {
+    void (*live)(const struct fault *fault);
+    const struct fault *fault;
+};
+
+enum { NEVER_STRUCK = 2 }; /* the exit status of a life without such a call */
+
+static void live_in_child(void *arg)
+{
+    const struct life *life = arg;
+    struct holdings before = take_holdings();
+
+    alarm(4 * LONG_SECONDS);
+    life->live(life->fault);
+    uint64_t hits = tc_fault_hits(life->fault->call);
+    tc_fault_disarm_all();
+    check_holdings(&before, life->fault);
+    _exit(hits == 0 ? NEVER_STRUCK : 0);
+}
+
+/* Live in a child, which must end as it should and leave nothing. Returns false if the fault found no
+ * call to strike. */
+__attribute__((unused)) static bool strikes_a_life(void (*live)(const struct fault *fault),
+                                                   const struct fault *fault)
+{
+    static char output[8192];
+    struct life life = {live, fault};
+    int status = tc_test_run_in_child(live_in_child, &life, output, sizeof output);
+
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NEVER_STRUCK) {
+        return false;
+    }
+    if (status != 0) {
+        tc_test_failf("%s: wait status %#x, said: %s", describe(fault), (unsigned)status, output);
+    }
+    return true;
 }
 
 #endif

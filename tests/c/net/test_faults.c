@@ -1,8 +1,6 @@
 /* Every call of the library, failed with each of its errors: while a server serves, and at each place
  * from the first start in a process to the end. TC_SLOW=long tries all combinations; otherwise the
  * life-cycle tests take the first error of each row of fault_table.h. */
-#include <sys/wait.h>
-
 #include "fault_support.h"
 
 /* ---- traffic ------------------------------------------------------------------------------ */
@@ -168,33 +166,14 @@ static void live(const struct fault *fault)
     tc_runtime_free(runtime);
 }
 
-static void live_in_child(void *arg)
-{
-    const struct fault *fault = arg;
-    struct holdings before = take_holdings();
-
-    alarm(4 * LONG_SECONDS);
-    live(fault);
-    uint64_t hits = tc_fault_hits(fault->call);
-    tc_fault_disarm_all();
-    check_holdings(&before, fault);
-    _exit(hits == 0 ? 2 : 0);
-}
-
 /* Fail the nth call, for each n that a life has. */
 static uint64_t sweep(enum tc_sys_call call, int error, uint64_t times)
 {
-    static char output[8192];
     struct fault fault = {call, error, 1, times};
 
     for (;; fault.nth++) {
-        int status = tc_test_run_in_child(live_in_child, &fault, output, sizeof output);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
+        if (!strikes_a_life(live, &fault)) {
             return fault.nth - 1;
-        }
-        if (status != 0) {
-            tc_test_failf("%s: wait status %#x, said: %s", describe(&fault), (unsigned)status,
-                          output);
         }
         if (call != TC_FAULT_ALLOC && fault.nth == (is_long() ? 40 : 8)) {
             return fault.nth;
