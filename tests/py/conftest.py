@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import sys
@@ -12,7 +13,7 @@ import pytest
 import pytest_timeout
 
 from support import Census, wait_until
-from tinycoro import EchoServer, _core
+from tinycoro import EchoServer, HTTPServer, _core
 
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: those
 # that tests interrupt would never end.
@@ -40,6 +41,16 @@ def server() -> Iterator[EchoServer]:
     yield server
     server.abort()
     server.wait(10)
+
+
+@pytest.fixture
+def http_server() -> Iterator[HTTPServer]:
+    """An HTTP server without routes, to be started by the test; ended when it is over."""
+    server = HTTPServer()
+    yield server
+    server.abort()
+    with contextlib.suppress(RuntimeError):  # never started
+        server.wait(10)
 
 
 # ---- a test that hangs shows its fibers before it dies -----------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import http.client
 import json
@@ -22,13 +21,8 @@ from tinycoro import HTTPServer, Request, Response
 
 
 @pytest.fixture
-def server() -> Iterator[HTTPServer]:
-    """A server without routes, to be started by the test; ended when it is over."""
-    server = HTTPServer()
-    yield server
-    server.abort()
-    with contextlib.suppress(RuntimeError):  # never started
-        server.wait(10)
+def server(http_server: HTTPServer) -> HTTPServer:
+    return http_server
 
 
 Answer = tuple[int, bytes, http.client.HTTPResponse]
