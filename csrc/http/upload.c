@@ -273,6 +273,8 @@ void tc_http_upload(struct tc_upload_dir *dir, const struct tc_http_upload_reque
     result->json_len = 0;
     if (has_name ? request->method != TC_HTTP_PUT : request->method != TC_HTTP_POST) {
         result->status = 405;
+    } else if (request->is_foreign) {
+        result->status = 403;
     } else if (has_name && !tc_upload_name_is_valid(request->name, request->name_len)) {
         result->status = 400;
     } else if (!request->has_body) {

@@ -11,6 +11,7 @@
  *
  *   status
  *   400   a name that no file may have; a broken form
+ *   403   sent by a page of another origin (http/origin.h)
  *   405   another method, PUT without a name or POST with one
  *   409   the name exists, or is a directory's
  *   411   neither Content-Length nor chunked
@@ -42,6 +43,7 @@ enum {
 /* A request, as far as an upload looks at it. Text is borrowed. */
 struct tc_http_upload_request {
     int method; /* enum tc_http_method */
+    bool is_foreign; /* tc_http_source_is_foreign */
     const char *name; /* decoded, what follows prefix and slash; NULL: nothing does */
     size_t name_len;
     const char *content_type; /* NULL: none */

@@ -378,12 +378,16 @@ static int probe(struct tc_upload_dir *dir)
 int tc_upload_dir_open(const char *path, const struct tc_upload_options *options,
                        struct tc_upload_dir **out)
 {
-    struct tc_upload_dir *dir = tc_mem_zalloc(sizeof *dir);
+    const char *origins = options->origins == NULL ? "" : options->origins;
+    size_t origins_size = strlen(origins) + 1;
+    struct tc_upload_dir *dir = tc_mem_zalloc(sizeof *dir + origins_size);
 
     if (dir == NULL) {
         return -ENOMEM;
     }
+    memcpy(dir->origins, origins, origins_size);
     dir->options = *options;
+    dir->options.origins = dir->origins;
     dir->options.mode = options->mode | DEFAULT_MODE;
     tc_lock_init(&dir->lock, TC_RANK_UPLOAD);
     tc_list_init(&dir->uploads);
@@ -412,5 +416,5 @@ void tc_upload_dir_close(struct tc_upload_dir *dir)
     if (dir->fd >= 0) {
         (void)tc_sys_close(dir->fd); /* every file has been written through by itself */
     }
-    tc_mem_free(dir, sizeof *dir);
+    tc_mem_free(dir, sizeof *dir + strlen(dir->origins) + 1);
 }

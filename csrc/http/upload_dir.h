@@ -45,6 +45,9 @@ struct tc_upload_options {
     unsigned mode; /* of a new file, less the process's umask; 0: 0600, which is always added */
     bool overwrite; /* a file that exists is replaced, and not refused */
     bool no_sync; /* not written through: UF1 holds when the process dies, not the machine */
+    const char
+        *origins; /* whose pages may send too (http/origin.h), with a space between two; NULL:
+                          * nobody's */
 };
 
 struct tc_upload_dir {
@@ -62,6 +65,7 @@ struct tc_upload_dir {
     uint64_t files_stored;
     uint64_t files_failed;
     _Atomic uint64_t bytes_received; /* of all uploads; each adds its own, without the lock */
+    char origins[]; /* options.origins; constant */
 };
 
 struct tc_upload_statistics {

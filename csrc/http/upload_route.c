@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "http/handler.h"
+#include "http/origin.h"
 #include "http/path.h"
 #include "http/server_internal.h"
 #include "http/upload.h"
@@ -54,7 +55,7 @@ static void send_answer(struct upload_route *route, struct tc_http_call *call,
         response.fields = fields;
         response.field_count = 1;
     }
-    if (result->status == 400) {
+    if (result->status == 400 || result->status == 403) {
         tc_http_reply_is_last(call);
     }
     TC_IGNORE(tc_http_reply(call, &response)); /* see above */
@@ -64,12 +65,14 @@ static void upload_serve(struct tc_http_handler *handler, struct tc_http_call *c
 {
     struct upload_route *route = tc_container_of(handler, struct upload_route, handler);
     struct tc_http_text rest = tc_http_call_rest(call);
+    struct tc_http_source source = tc_http_source_of(call);
     struct tc_http_text type;
     bool has_type = tc_http_call_field(call, TC_HTTP_FIELD_CONTENT_TYPE, &type);
     int64_t length = tc_http_call_content_length(call);
     bool has_name = rest.len > 1; /* behind the slash */
     struct tc_http_upload_request request = {
         .method = (int)tc_http_call_method(call),
+        .is_foreign = tc_http_source_is_foreign(&source, route->dir->options.origins),
         .name = has_name ? rest.at + 1 : NULL,
         .name_len = has_name ? rest.len - 1 : 0,
         .content_type = has_type ? type.at : NULL,

@@ -1,6 +1,7 @@
 /* http/upload_route.h — uploads as a route of a server.
  *
- * What a request does and how it is answered: http/upload.h. A body that is too slow, malformed or cut
+ * What a request does and how it is answered: http/upload.h. A request that a page of another origin has
+ * sent ends its connection, so that the body is not waited for. A body that is too slow, malformed or cut
  * off is answered, if at all, as the server does it everywhere, and stores nothing.
  *
  * WHO MAY CALL: see the function; the directory's statistics and progress, any thread until the server

@@ -4,6 +4,7 @@
 #include "python/gil.h"
 #include "python/http_server.h"
 
+#include "http/origin.h"
 #include "http/upload_route.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 enum { OVERWRITE = 1 << 0, NO_SYNC = 1 << 1 };
 
 /* What an item of `uploads` holds, in its order. */
-enum { PREFIX, DIRECTORY, MAX_SIZE, QUOTA, MODE, SWITCHES };
+enum { PREFIX, DIRECTORY, MAX_SIZE, QUOTA, MODE, SWITCHES, ORIGINS };
 
 /* Open the directory of an item, detached, since it may have many files to be counted. Returns NULL with
  * OSError set. */
@@ -26,6 +27,7 @@ static struct tc_upload_dir *open_directory(PyObject *b_item)
         .mode = (unsigned)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(b_item, MODE)),
         .overwrite = (switches & OVERWRITE) != 0,
         .no_sync = (switches & NO_SYNC) != 0,
+        .origins = PyBytes_AS_STRING(PyTuple_GET_ITEM(b_item, ORIGINS)),
     };
     struct tc_upload_dir *dir = NULL;
     PyThreadState *thread = tc_gil_release();
@@ -84,6 +86,60 @@ static int read_bytes(PyObject *b_value, const char *name, int64_t *out)
     return tc_py_integer(b_value, name, true, 1, INT64_MAX, out);
 }
 
+/* Returns 0, or -1 with an exception set. */
+static int check_origin(PyObject *b_origin)
+{
+    Py_ssize_t len = 0;
+    const char *text;
+
+    if (!PyUnicode_Check(b_origin)) {
+        PyErr_Format(PyExc_TypeError, "origins must be of str, not %.100s",
+                     Py_TYPE(b_origin)->tp_name);
+        return -1;
+    }
+    text = PyUnicode_AsUTF8AndSize(b_origin, &len);
+    if (text == NULL) {
+        return -1;
+    }
+    if (!tc_http_origin_is_valid(text, (size_t)len)) {
+        PyErr_Format(PyExc_ValueError,
+                     "origins: %R is not scheme://host[:port] as browsers write it: in lower case, "
+                     "without the scheme's own port",
+                     b_origin);
+        return -1;
+    }
+    return 0;
+}
+
+/* An iterable of origins as bytes, with spaces between them. Returns NULL with an exception set. */
+static PyObject *read_origins(PyObject *b_origins)
+{
+    PyObject *list;
+    PyObject *space;
+    PyObject *text = NULL;
+    PyObject *bytes;
+
+    if (b_origins == NULL) {
+        return PyBytes_FromString("");
+    }
+    if (PyUnicode_Check(b_origins)) {
+        return PyErr_Format(PyExc_TypeError, "origins must be a list of str, not a str");
+    }
+    list = PySequence_Tuple(b_origins);
+    for (Py_ssize_t i = 0; list != NULL && i < PyTuple_GET_SIZE(list); i++) {
+        if (check_origin(PyTuple_GET_ITEM(list, i)) < 0) {
+            Py_CLEAR(list);
+        }
+    }
+    space = list == NULL ? NULL : PyUnicode_FromString(" ");
+    text = space == NULL ? NULL : PyUnicode_Join(space, list);
+    bytes = text == NULL ? NULL : PyUnicode_AsASCIIString(text);
+    Py_XDECREF(text);
+    Py_XDECREF(space);
+    Py_XDECREF(list);
+    return bytes;
+}
+
 /* Make an item of the arguments. Returns NULL with an exception set. */
 static PyObject *make_item(PyObject *const *b_values)
 {
@@ -93,6 +149,7 @@ static PyObject *make_item(PyObject *const *b_values)
     int overwrite = b_values[4] == NULL ? 0 : PyObject_IsTrue(b_values[4]);
     int fsync = overwrite < 0 ? -1 : b_values[5] == NULL ? 1 : PyObject_IsTrue(b_values[5]);
     PyObject *directory = NULL;
+    PyObject *origins = NULL;
     PyObject *prefix;
     PyObject *item = NULL;
 
@@ -103,11 +160,16 @@ static PyObject *make_item(PyObject *const *b_values)
     }
     prefix = tc_py_http_check_path(b_values[0]);
     if (prefix != NULL && PyUnicode_FSConverter(b_values[1], &directory)) {
-        item = Py_BuildValue("OOLLLi", prefix, directory, (long long)max_size, (long long)quota,
-                             (long long)mode, (overwrite ? OVERWRITE : 0) | (fsync ? 0 : NO_SYNC));
+        origins = read_origins(b_values[7]);
+    }
+    if (origins != NULL) {
+        item = Py_BuildValue("OOLLLiO", prefix, directory, (long long)max_size, (long long)quota,
+                             (long long)mode, (overwrite ? OVERWRITE : 0) | (fsync ? 0 : NO_SYNC),
+                             origins);
     }
     Py_XDECREF(prefix);
     Py_XDECREF(directory);
+    Py_XDECREF(origins);
     return item;
 }
 
@@ -115,7 +177,7 @@ static PyObject *make_item(PyObject *const *b_values)
 
 const char tc_py_http_upload_doc[] =
     "upload($self, /, prefix, directory, *, max_size, quota=None, overwrite=False, fsync=True,\n"
-    "       mode=0o600)\n"
+    "       mode=0o600, origins=())\n"
     "--\n\n"
     "Store what clients send under prefix as files of a directory, without Python.\n\n"
     "PUT prefix/NAME makes the file NAME, one segment without a dot in front; one that exists is\n"
@@ -127,7 +189,11 @@ const char tc_py_http_upload_doc[] =
     "max_size is what a file may have, quota what all files of the directory may have together, in\n"
     "bytes, None for no limit (then 413 and 507; 507 on a full disk, too). mode is that of the files,\n"
     "less the process's umask, always with 0o600. statistics() counts what is on the way, and lists\n"
-    "it as uploading.\n"
+    "it as uploading.\n\n"
+    "What a browser sends for a page of another origin, which may have it send a form to any server\n"
+    "that it reaches, is refused with 403; so says Sec-Fetch-Site or else an Origin that is not Host.\n"
+    "origins are those whose pages may all the same, such as 'https://app.example'. A client that\n"
+    "sends neither field is no browser, and is served.\n"
     "Blocks: while the directory is opened, and its files counted for a quota; other threads run\n"
     "meanwhile. Thread-safety: any thread.\n"
     "Raises: RuntimeError while the server runs; OSError if the directory cannot be opened or written\n"
@@ -136,8 +202,8 @@ const char tc_py_http_upload_doc[] =
 PyObject *tc_py_http_upload(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames)
 {
-    static const char *const names[] = {"prefix",    "directory", "max_size", "quota",
-                                        "overwrite", "fsync",     "mode",     NULL};
+    static const char *const names[] = {"prefix", "directory", "max_size", "quota", "overwrite",
+                                        "fsync",  "mode",      "origins",  NULL};
     static const struct tc_py_params params = {"upload", names, 2};
     struct tc_py_http_server *self = tc_py_http_server_of(object);
     PyObject *b_values[TC_ARRAY_LEN(names)];

@@ -45,6 +45,7 @@ def _send(address: tuple[str, int], method: str, path: str, body: bytes, kind: s
 def test_files_come_by_put_post_and_form(tmp_path: Path) -> None:
     with serving("upload", str(tmp_path), "0", "--mode", "640", "--no-fsync") as (process, address):
         assert b'enctype="multipart/form-data"' in _send(address, "GET", "/", b"")
+        _refuses_a_foreign_page(address)
         _send(address, "PUT", "/a%20b", b"put")
         (posted,) = json.loads(_send(address, "POST", "/", b"post"))["files"]
         form = b'--x\r\nContent-Disposition: form-data; name="f"; filename="n"\r\n\r\nform\r\n--x--'
@@ -57,12 +58,20 @@ def test_files_come_by_put_post_and_form(tmp_path: Path) -> None:
     assert err == ""  # no terminal, no line
     assert re.fullmatch(
         r"3 files stored, 11 B received, 0 files refused or broken off\n"
-        r"4 requests on 4 connections in \d+\.\d s: .*\n",
+        r"5 requests on 5 connections in \d+\.\d s: .*\n",
         out,
     )
     stored = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert stored == {"a b": b"put", posted["name"]: b"post", sent["name"]: b"form"}
     assert (tmp_path / "a b").stat().st_mode & 0o777 == 0o640 & ~_umask()
+
+
+def _refuses_a_foreign_page(address: tuple[str, int]) -> None:
+    client = http.client.HTTPConnection(*address, timeout=PATIENCE)
+    client.request("POST", "/", b"post", {"Origin": "https://evil.example"})
+    response = client.getresponse()
+    assert (response.status, response.read()) == (403, b"403 Forbidden\n")
+    client.close()
 
 
 def _umask() -> int:

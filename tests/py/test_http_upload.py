@@ -207,6 +207,33 @@ def test_curl_uploads_by_put_and_form(server: HTTPServer, tmp_path: Path) -> Non
         assert (tmp_path / file["name"]).read_bytes() == LARGE
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_in_the_place_of_a_browser_is_refused_for_a_foreign_page(tmp_path: Path) -> None:
+    source = tmp_path / ".source"
+    source.write_bytes(LARGE)
+    server = HTTPServer()
+    server.upload("/files", tmp_path, max_size=None, origins=["https://app.example", "http://b:1"])
+    with server:
+        host = "{}:{}".format(*server.address)
+        url = f"http://{host}/files"
+        form = ("-F", f"f=@{source}", url)
+        put = ("-T", str(source), f"{url}/name")
+        printed = ("--no-fail", "-o", tmp_path / ".answer", "-w", "%{http_code}")
+        for arguments, fields, status in (
+            (form, ("Origin: https://evil.example",), b"403"),
+            (put, ("Origin: null",), b"403"),
+            (form, ("Sec-Fetch-Site: cross-site", f"Origin: http://{host}"), b"403"),
+            (put, ("Sec-Fetch-Site: same-site",), b"403"),
+            (form, ("Sec-Fetch-Site: same-origin", f"Origin: http://{host}"), b"201"),
+            (form, ("Sec-Fetch-Site: cross-site", "Origin: http://b:1"), b"201"),
+            (form, (f"Origin: http://{host}",), b"201"),
+            (put, (), b"201"),
+        ):
+            headers = [text for field in fields for text in ("-H", field)]
+            assert run_curl(*printed, *headers, *arguments) == status, fields
+    assert len([name for name in os.listdir(tmp_path) if not name.startswith(".")]) == 4
+
+
 @pytest.mark.parametrize("fsync", [True, False])
 def test_fsync_is_asked_for_and_only_then(tmp_path: Path, fsync: bool) -> None:
     server = HTTPServer()
@@ -283,6 +310,13 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
         server.upload("/", tmp_path, max_size=0)
     with pytest.raises(ValueError, match="mode"):
         server.upload("/", tmp_path, max_size=None, mode=0o1777)
+    for wrong in ("null", "*", "https://app.example/", "https://App.x", "http://b:80", "\ud800"):
+        with pytest.raises(ValueError, match=r"origins|surrogates"):
+            server.upload("/", tmp_path, max_size=None, origins=["http://b:1", wrong])
+    with pytest.raises(TypeError, match="not a str"):
+        server.upload("/", tmp_path, max_size=None, origins="https://app.example")
+    with pytest.raises(TypeError, match="origins must be of str, not bytes"):
+        server.upload("/", tmp_path, max_size=None, origins=[b"http://b:1"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="path='files'"):
         server.upload("files", tmp_path, max_size=None)
     with pytest.raises(FileNotFoundError, match="cannot take uploads"):

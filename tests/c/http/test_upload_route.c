@@ -277,6 +277,47 @@ TC_TEST(test_upload_route_at_the_root_takes_names_there)
     stop_uploads(&fixture);
 }
 
+TC_TEST(test_upload_route_refuses_what_a_foreign_page_sends)
+{
+    static const struct {
+        const char *request;
+        const char *fields;
+        bool is_foreign;
+    } cases[] = {
+        {"PUT /f/a", "Sec-Fetch-Site: cross-site\r\n", true},
+        {"POST /f", "Sec-Fetch-Site: same-site\r\nOrigin: http://h:1\r\n", true},
+        {"POST /f", "Origin: http://evil.example\r\n", true},
+        {"POST /f", "origin: null\r\nContent-Type: multipart/form-data; boundary=X\r\n", true},
+        {"PUT /f/a", "Origin: http://h\r\nOrigin: http://h\r\n", true},
+        {"PUT /f/there", "Origin: http://evil.example\r\n", true}, /* does not tell that it is */
+        {"PUT /f/a", "Origin: http://h\r\n", false},
+        {"PUT /f/b", "Sec-Fetch-Site: cross-site\r\nOrigin: https://app.example\r\n", false},
+        {"PUT /f/c", "Referer: http://evil.example/\r\n", false},
+    };
+    char origins[] = "https://app.example";
+    struct fixture fixture = start_uploads("/f", &(struct tc_upload_options){.origins = origins});
+
+    origins[0] = 'H'; /* it has been copied */
+    plant("there", 3);
+    for (size_t i = 0; i < TC_ARRAY_LEN(cases); i++) {
+        int fd = connect_to(fixture.net);
+        char head[256];
+        (void)snprintf(head, sizeof head, "%s HTTP/1.1\r\nHost: h\r\n%sContent-Length: 5\r\n\r\n",
+                       cases[i].request, cases[i].fields);
+        say(fd, head);
+        if (cases[i].is_foreign) { /* without waiting for the body */
+            TC_CHECK(strncmp(hear(fd, "403 Forbidden\n"), "HTTP/1.1 403 ", 13) == 0);
+            TC_CHECK(ends_within(fd, 5));
+        } else {
+            say(fd, "hello");
+            TC_CHECK(strncmp(hear(fd, "}]}\n"), "HTTP/1.1 201 ", 13) == 0);
+        }
+        close(fd);
+    }
+    check_entries(4);
+    stop_uploads(&fixture);
+}
+
 TC_TEST(test_upload_route_that_cannot_be_made_says_why)
 {
     struct tc_http_server *server;
