@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,8 +21,9 @@ enum {
 
 #define GATHER_NS (5 * TC_NS_PER_MS)
 #define RETRY_NS (10 * TC_NS_PER_MS) /* of a pipe that is full */
-#define LAST_WRITE_NS (1 * TC_NS_PER_SEC) /* how long the end waits for such a pipe */
-#define EXIT_WRITE_NS (TC_NS_PER_SEC / 4) /* the same at the exit of the process */
+#define LAST_WRITE_NS (1 * TC_NS_PER_SEC) /* how long the end waits for such a pipe, in all */
+#define LAST_STALL_NS (TC_NS_PER_SEC / 5) /* and without a byte that went: nobody reads */
+#define EXIT_WRITE_NS (TC_NS_PER_SEC / 4) /* in all, at the exit of the process */
 #define LAST_WAIT_NS (1 * TC_NS_PER_SEC) /* and, behind that, for a write that blocks */
 
 enum { AWAKE, ASLEEP, GATHERING };
@@ -45,7 +47,8 @@ struct tc_http_log {
     _Atomic uint32_t state; /* of the thread; futex word */
     _Atomic uint32_t is_ending; /* futex word */
     _Atomic uint32_t has_ended; /* futex word */
-    _Atomic int64_t end_at_ns; /* while is_ending: what is not written then is dropped */
+    _Atomic int64_t end_at_ns; /* what is not written then is dropped; 0: nobody has ended it */
+    int64_t stalled_at_ns; /* since when the end finds no room; 0: it does; the thread's */
     _Atomic uint64_t lost; /* lines that could not be written; the thread's */
     bool is_open; /* the last byte written does not end a line; the thread's, like the next two */
     bool is_torn; /* and the rest of that line is lost */
@@ -190,10 +193,17 @@ static bool is_ending(const struct tc_http_log *log)
     return tc_load_seq_cst(&log->is_ending) != 0;
 }
 
-static bool is_too_late(const struct tc_http_log *log)
+/* There is no room just now. Should what is left be given up? */
+static bool is_too_late(struct tc_http_log *log)
 {
+    int64_t now = tc_clock_now_ns();
+
+    if (!is_ending(log)) {
+        return false;
+    }
+    log->stalled_at_ns = log->stalled_at_ns == 0 ? now : log->stalled_at_ns;
     /* relaxed: written before is_ending */
-    return is_ending(log) && tc_clock_now_ns() >= tc_load_relaxed(&log->end_at_ns);
+    return now >= tc_load_relaxed(&log->end_at_ns) || now - log->stalled_at_ns >= LAST_STALL_NS;
 }
 
 /* Write all of it, for as long as it takes; the end sets a limit. Returns the bytes written: fewer if
@@ -207,6 +217,7 @@ static size_t write_out(struct tc_http_log *log, const char *bytes, size_t len)
                                    : tc_sys_write(log->fd, bytes + done, len - done);
         if (n > 0) {
             done += (size_t)n;
+            log->stalled_at_ns = 0;
         } else if (n == -EAGAIN && !is_too_late(log)) {
             /* The end wakes us, to look at the clock. */
             TC_IGNORE(tc_sys_futex_wait(&log->is_ending, 0, tc_deadline_after_ns(RETRY_NS)));
@@ -329,7 +340,7 @@ static void *run(void *arg)
     }
     (void)empty_all(log);
     tc_store_seq_cst(&log->has_ended, 1);
-    (void)tc_sys_futex_wake(&log->has_ended, 1);
+    (void)tc_sys_futex_wake(&log->has_ended, INT_MAX);
     return NULL;
 }
 
@@ -372,31 +383,47 @@ int tc__http_log_start(struct tc_http_log *log, uint32_t workers)
     return rc;
 }
 
-/* Returns false if the thread is stuck. */
+/* Have the thread write what is left; the first one says for how long. Returns false if it is stuck. */
 static bool end_thread(struct tc_http_log *log, int64_t write_ns)
 {
-    int64_t end_at_ns = tc_clock_now_ns() + write_ns;
+    int64_t limit_ns = tc_clock_now_ns() + write_ns;
+    int64_t end_at_ns = 0;
     int rc = 0;
 
-    tc_store_relaxed(&log->end_at_ns, end_at_ns); /* relaxed: before the next line */
-    tc_store_seq_cst(&log->is_ending, 1);
-    (void)tc_sys_futex_wake(&log->is_ending, 1);
-    tc_store_seq_cst(&log->state, AWAKE);
-    (void)tc_sys_futex_wake(&log->state, 1);
-    while (rc != -ETIMEDOUT && tc_load_seq_cst(&log->has_ended) == 0) {
-        rc = tc_sys_futex_wait(&log->has_ended, 0, end_at_ns + LAST_WAIT_NS);
+    if (tc_cas_seq_cst(&log->end_at_ns, &end_at_ns, limit_ns)) {
+        tc_store_seq_cst(&log->is_ending, 1);
+        (void)tc_sys_futex_wake(&log->is_ending, 1);
+        tc_store_seq_cst(&log->state, AWAKE);
+        (void)tc_sys_futex_wake(&log->state, 1);
+    } else if (end_at_ns < limit_ns) {
+        limit_ns = end_at_ns;
     }
-    if (tc_load_seq_cst(&log->has_ended) == 0) {
+    while (rc != -ETIMEDOUT && tc_load_seq_cst(&log->has_ended) == 0) {
+        rc = tc_sys_futex_wait(&log->has_ended, 0, limit_ns + LAST_WAIT_NS);
+    }
+    return tc_load_seq_cst(&log->has_ended) != 0;
+}
+
+static bool join_thread(struct tc_http_log *log, int64_t write_ns)
+{
+    if (!end_thread(log, write_ns)) {
         return false;
     }
     (void)tc_sys_thread_join(log->thread, NULL);
     return true;
 }
 
+void tc_http_log_end(struct tc_http_log *log)
+{
+    if (log->rings != NULL) {
+        (void)end_thread(log, LAST_WRITE_NS); /* free sees to one that is stuck */
+    }
+}
+
 void tc_http_log_free(struct tc_http_log *log)
 {
     if (log == NULL || (log->place >= 0 && tc_exchange_seq_cst(&logs[log->place], NULL) != log) ||
-        (log->rings != NULL && !end_thread(log, LAST_WRITE_NS))) {
+        (log->rings != NULL && !join_thread(log, LAST_WRITE_NS))) {
         return; /* the process exits; or a thread that is stuck may still touch it: it stays */
     }
     free_rings(log);
@@ -409,7 +436,7 @@ void tc_http_log_at_exit(void)
     for (int i = 0; i < LOGS_MAX; i++) {
         struct tc_http_log *log = tc_exchange_seq_cst(&logs[i], NULL);
         if (log != NULL && log->rings != NULL) {
-            (void)end_thread(log, EXIT_WRITE_NS);
+            (void)join_thread(log, EXIT_WRITE_NS);
         }
     }
 }

@@ -19,12 +19,13 @@
  *
  * INVARIANTS
  *  HL1  What lies in a ring between tail and head is whole lines, but for a first one begun to be written.
- *  HL2  A line that is in a ring is written, or counted as dropped, before tc_http_log_free returns; unless
+ *  HL2  A line that is in a ring is written, or counted as dropped, before tc_http_log_end returns; unless
  *       a write to the descriptor blocks for good.
  *
- *               push   counts   free     -  safe together
- *   push         W       -       X       W  by different workers only; X  caller must exclude
- *   free         X       X       X
+ *               push   counts   end   free     -  safe together
+ *   push         W       -       X     X       W  by different workers only; X  caller must exclude
+ *   end          X       -       -     X
+ *   free         X       X       X     X
  */
 #ifndef TC_HTTP_LOG_H
 #define TC_HTTP_LOG_H
@@ -62,8 +63,13 @@ bool tc_http_log_push(struct tc_http_log *log, uint32_t worker, const struct iov
 /* Lines that were taken, and those dropped. Threads: any */
 void tc_http_log_counts(const struct tc_http_log *log, uint64_t *lines, uint64_t *dropped);
 
-/* Write what is left, for a second at most, and free it. NULL is ignored.
- * Blocks: for as long; never longer than two seconds, then a thread that is stuck in a write is left */
+/* Write what is left, and end the thread: for a second at most, and no longer than 0.2 s in which
+ * nothing can be written, because nobody reads the pipe. What is lost then is counted as dropped.
+ * Blocks: for as long; never longer than two seconds, then a thread that is stuck in a write is left
+ * Threads: any; each that calls it returns when it is over */
+void tc_http_log_end(struct tc_http_log *log);
+
+/* End it, unless it has ended, and free it. NULL is ignored. Blocks: as tc_http_log_end */
 void tc_http_log_free(struct tc_http_log *log);
 
 /* In the child of a fork: close the descriptors of all logs. Async-signal-safe. */

@@ -247,6 +247,13 @@ void tc_http_server_statistics(const struct tc_http_server *server, struct tc_ht
     }
 }
 
+void tc_http_server_end_log(struct tc_http_server *server)
+{
+    if (server->log != NULL) {
+        tc_http_log_end(server->log);
+    }
+}
+
 void tc_http_server_free(struct tc_http_server *server)
 {
     if (server->net != NULL) {

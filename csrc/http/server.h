@@ -145,8 +145,12 @@ struct tc_http_route_latency {
 size_t tc_http_server_latencies(struct tc_http_server *server, struct tc_http_route_latency *out,
                                 size_t max);
 
+/* The server is CLOSED: write what is left of its access log, so that the statistics know what is lost.
+ * Parks: never, but blocks with an access log, see tc_http_log_end   Threads: any, several at once */
+void tc_http_server_end_log(struct tc_http_server *server);
+
 /* Free a server that is CLOSED or was never started, and its net server. Parks: never, but blocks with an
- * access log, see tc_http_log_free */
+ * access log that has not ended, see tc_http_log_end */
 void tc_http_server_free(struct tc_http_server *server);
 
 #endif

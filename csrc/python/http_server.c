@@ -351,6 +351,11 @@ static void http_free(void *subject, struct tc_server *server)
     }
 }
 
+static void http_finish(struct tc_py_native *record)
+{
+    tc_http_server_end_log(record->subject);
+}
+
 static void http_keep_last(struct tc_py_server *server, struct tc_py_native *record)
 {
     struct tc_py_http_server *self = tc_py_http_server_of((PyObject *)server);
@@ -365,6 +370,7 @@ static const struct tc_py_server_kind http_kind = {
     .native = {.start = http_start, .free = http_free},
     .prepare = http_prepare,
     .needs_loop = http_needs_loop,
+    .finish = http_finish,
     .keep_last = http_keep_last,
 };
 
@@ -442,7 +448,8 @@ PyDoc_STRVAR(
     "access_log takes a line for each request: a path, which is appended to; a descriptor; or a file such\n"
     "as sys.stderr, whose descriptor is used. It is opened by start(), which may raise OSError, and written\n"
     "by a thread of its own; a log that does not keep up loses lines (log_dropped) but delays nobody. When\n"
-    "the server has ended, what is left is written, for a second at most.\n\n"
+    "the server has ended, what is left is written before wait() returns: for a second at most, and no\n"
+    "longer than 0.2 s in which a pipe takes nothing. What is lost then counts as log_dropped, too.\n\n"
     "Times are in seconds, None is no limit; sizes are in bytes. keep_alive_timeout closes a connection\n"
     "so long after its last byte in or out. header_timeout is what a client has for the head of a\n"
     "request, from its first byte on (then 408). The body of a request may pause for body_timeout, and\n"

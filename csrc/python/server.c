@@ -50,6 +50,11 @@ void tc_py_server_release(struct tc_py_server *self, struct tc_py_native *record
     PyThreadState *thread;
     bool is_last;
 
+    if (is_closed && self->kind->finish != NULL) {
+        thread = tc_gil_release();
+        self->kind->finish(record);
+        tc_gil_acquire(thread);
+    }
     Py_BEGIN_CRITICAL_SECTION(self);
     if (is_closed && self->native == record) {
         tc_server_statistics(record->server, &self->last);

@@ -44,6 +44,8 @@ struct tc_py_server_kind {
     void *(*prepare)(struct tc_py_server *self);
     /* Whether requests need a loop thread. NULL: never. */
     bool (*needs_loop)(struct tc_py_server *self);
+    /* The run has ended: do what is left to do, detached; several threads may at once. May be NULL. */
+    void (*finish)(struct tc_py_native *record);
     /* Keep what should be known of a run that ended; in the object's critical section. May be NULL. */
     void (*keep_last)(struct tc_py_server *self, struct tc_py_native *record);
 };

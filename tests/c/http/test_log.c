@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "harness.h"
 #include "http/log.h"
@@ -184,7 +185,11 @@ TC_TEST(test_log_pipe_that_nobody_reads_drops_lines_and_never_blocks)
     TC_CHECK_EQ(lines, taken);
     TC_CHECK_EQ(dropped, PUSHED - taken);
     TC_CHECK(dropped > 0);
-    tc_http_log_free(log); /* gives the rest up */
+    tc_http_log_end(log); /* gives the rest up, and counts it */
+    tc_http_log_counts(log, &lines, &dropped);
+    TC_CHECK_EQ(lines, taken);
+    tc_http_log_end(log); /* it is over */
+    tc_http_log_free(log);
     close(fds[1]);
     char *text = read_all(fds[0]);
     char *end = strrchr(text, '\n'); /* the last line may be torn */
@@ -192,8 +197,111 @@ TC_TEST(test_log_pipe_that_nobody_reads_drops_lines_and_never_blocks)
     end[1] = '\0';
     unsigned written = check_lines(text);
     TC_CHECK(written > 100 && written < taken);
+    TC_CHECK_EQ(written + dropped, PUSHED);
     free(text);
     close(fds[0]);
+}
+
+/* A log that waits for a reader, with more lines than a pipe holds. */
+static struct tc_http_log *fill_pipe(int fds[2])
+{
+    struct tc_http_log *log = NULL;
+
+    TC_CHECK_EQ(pipe(fds), 0);
+    TC_CHECK_EQ(tc_http_log_open(NULL, fds[1], &log), 0);
+    TC_CHECK_EQ(tc__http_log_start(log, 1), 0);
+    for (unsigned i = 0; push_line(log, 0, i, 300); i++) {
+    }
+    return log;
+}
+
+static int64_t measure_end(void *arg)
+{
+    int fds[2];
+    struct tc_http_log *log = fill_pipe(fds);
+    int64_t began_ns = tc_clock_now_ns();
+
+    (void)arg;
+    tc_http_log_end(log);
+    int64_t took_ns = tc_clock_now_ns() - began_ns;
+    tc_http_log_free(log);
+    close(fds[0]);
+    close(fds[1]);
+    return took_ns;
+}
+
+TC_TEST(test_log_end_does_not_wait_long_for_a_pipe_that_nobody_reads)
+{
+    tc_test_timely(measure_end, NULL, TC_NS_PER_SEC / 2);
+}
+
+static void *read_slowly(void *arg)
+{
+    static char buf[16 * 1024];
+
+    while (read(*(int *)arg, buf, sizeof buf) > 0) {
+        usleep(15000);
+    }
+    return NULL;
+}
+
+/* Returns how many lines are lost. */
+static int64_t end_before_a_slow_reader(void *arg)
+{
+    int fds[2];
+    struct tc_http_log *log = fill_pipe(fds);
+    pthread_t reader;
+    uint64_t before;
+    uint64_t after;
+    uint64_t lines;
+
+    (void)arg;
+    tc_http_log_counts(log, &lines, &before);
+    TC_CHECK_EQ(pthread_create(&reader, NULL, read_slowly, &fds[0]), 0);
+    tc_http_log_end(log);
+    tc_http_log_counts(log, &lines, &after);
+    tc_http_log_free(log);
+    close(fds[1]);
+    pthread_join(reader, NULL);
+    close(fds[0]);
+    return (int64_t)(after - before);
+}
+
+/* Longer than without a reader: 300 KiB, of which 16 KiB go in 15 ms. On a busy machine it may take longer
+ * than the end waits. */
+TC_TEST(test_log_end_waits_for_a_slow_reader)
+{
+    tc_test_timely(end_before_a_slow_reader, NULL, 0);
+}
+
+static void *end_too(void *arg)
+{
+    tc_http_log_end(arg);
+    return NULL;
+}
+
+TC_TEST(test_log_end_by_several_threads_returns_when_all_is_written)
+{
+    const char *path = temporary();
+    struct tc_http_log *log = NULL;
+    pthread_t thread;
+    struct stat status;
+    off_t size = 0;
+
+    TC_CHECK_EQ(tc_http_log_open(path, -1, &log), 0);
+    TC_CHECK_EQ(tc__http_log_start(log, 1), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        char line[64];
+        size += snprintf(line, sizeof line, "0 %u ", i) + 100 + 1;
+        TC_CHECK(push_line(log, 0, i, 100));
+    }
+    TC_CHECK_EQ(pthread_create(&thread, NULL, end_too, log), 0);
+    tc_http_log_end(log);
+    TC_CHECK_EQ(stat(path, &status), 0);
+    TC_CHECK_EQ(status.st_size, size);
+    pthread_join(thread, NULL);
+    tc_http_log_free(log);
+    unlink(path);
 }
 
 static void wait_for_size(int fd, off_t size)
