@@ -1,8 +1,8 @@
 /* tinycoro.h — the public C interface: fibers on worker threads, descriptors, TCP servers, HTTP.
  *
  * Reading order: sched/fiber.h (what runs), sched/runtime.h (where), io/io.h (what wakes it),
- * sync/channel.h and sync/select.h (how fibers meet), net/stream.h, net/tcp.h and net/unix.h (bytes),
- * net/server.h and net/echo.h (serving), http/parser.h and http/chunked.h
+ * sync/channel.h and sync/select.h (how fibers meet), net/stream.h, net/tcp.h and net/unix.h
+ * (bytes), net/server.h and net/echo.h (serving), http/parser.h and http/chunked.h
  * (requests), http/server.h (answering them), http/log.h (what was answered).
  */
 #ifndef TINYCORO_H

@@ -1,6 +1,6 @@
-/* http_parse.c — one request head of three sizes, parsed over and over: small (36 bytes, one field),
- * typical (curl, 4 fields), large (a browser, 13 fields), with each instruction set there is.
- * Prints a line as micro.h describes it for each pair. */
+/* http_parse.c — one request head of three sizes, parsed over and over: small (36 bytes, one
+ * field), typical (curl, 4 fields), large (a browser, 13 fields), with each instruction set there
+ * is. Prints a line as micro.h describes it for each pair. */
 #include "base/clock.h"
 #include "base/defs.h"
 #include "http/parser.h"
@@ -91,8 +91,8 @@ static void measure(size_t head, enum tc_http_simd simd, size_t runs)
            result[0].ns, result[runs - 1].ns, result[runs / 2].cycles, runs);
 }
 
-/* usage: http_parse [--workers 1] [--runs N] [--width 1|2|3]      width: one of the sizes only, with the
- * best instruction set */
+/* usage: http_parse [--workers 1] [--runs N] [--width 1|2|3]      width: one of the sizes only,
+ * with the best instruction set */
 int main(int argc, char **argv)
 {
     size_t runs = 9;

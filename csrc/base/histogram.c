@@ -24,7 +24,8 @@ void tc_histogram_sum_up(struct tc_histogram *into, const struct tc_histogram *f
     }
 }
 
-/* The value that `permille` of `count` values are not above; `max` if the bucket reaches beyond it. */
+/* The value that `permille` of `count` values are not above; `max` if the bucket reaches beyond
+ * it. */
 static uint64_t percentile(const struct tc_histogram *histogram, uint64_t count, uint64_t max,
                            unsigned permille)
 {

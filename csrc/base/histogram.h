@@ -1,10 +1,11 @@
 /* base/histogram.h — how often which value: a log-linear histogram of nanoseconds, for one writer.
  *
  * The idea is HDR histogram's: within each power of two as many buckets of equal width as give the
- * precision that is wanted, so that a bucket is found by counting zeros and the relative error is the
- * same everywhere. Here 32 a power of two, from 64 ns on: what a percentile says is at most 1/32, or
- * 64 ns, above the true value, and never below it. One add to a bucket, one to the sum, one look at the
- * maximum; no read-modify-write, so one writer only. To look at several writers, sum them up.
+ * precision that is wanted, so that a bucket is found by counting zeros and the relative error is
+ * the same everywhere. Here 32 a power of two, from 64 ns on: what a percentile says is at most
+ * 1/32, or 64 ns, above the true value, and never below it. One add to a bucket, one to the sum,
+ * one look at the maximum; no read-modify-write, so one writer only. To look at several writers,
+ * sum them up.
  *
  *   value in units of 64 ns   bucket
  *   0 to 63                   the value itself
@@ -12,7 +13,8 @@
  *   more (above 73 minutes)   the last one; sum and max stay exact
  *
  * INVARIANTS
- *  HI1  A value lies in the bucket tc_histogram_bucket(value), not above its tc_histogram_highest().
+ *  HI1  A value lies in the bucket tc_histogram_bucket(value), not above its
+ *       tc_histogram_highest().
  *  HI2  Buckets grow with their values.
  *
  *                add   sum_up of it     -  safe together

@@ -138,7 +138,8 @@ static inline void tc_lock_acquire_peer(struct tc_lock *lock)
     tc__lock_note_acquired(lock);
 }
 
-/* Whether somebody holds it: a hint, for who would rather wait elsewhere. Parks: never   Threads: any */
+/* Whether somebody holds it: a hint, for who would rather wait elsewhere.
+ * Parks: never   Threads: any */
 static inline bool tc_lock_looks_held(struct tc_lock *lock)
 {
     return tc_load_relaxed(&lock->word) != 0; /* relaxed: a hint */

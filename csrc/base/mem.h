@@ -40,8 +40,8 @@ void tc_mem_free(void *block, size_t size);
 /* Returns the bytes of all blocks alive; exact when nobody allocates meanwhile. */
 size_t tc_mem_bytes_in_use(void);
 
-/* A structure that keeps what it once needed has taken `bytes` from the heap, or is giving them back:
- * to be called beside the allocation and the free. Parks: never   Threads: any */
+/* A structure that keeps what it once needed has taken `bytes` from the heap, or is giving them
+ * back: to be called beside the allocation and the free. Parks: never   Threads: any */
 void tc_mem_reserve(size_t bytes);
 void tc_mem_unreserve(size_t bytes);
 

@@ -102,8 +102,9 @@ int tc_sys_close(int fd);
  * end; -EAGAIN: not in memory; -EOPNOTSUPP: this file system cannot say. */
 TC_NODISCARD ssize_t tc_sys_pread_nowait(int fd, void *buf, size_t len, off_t offset);
 
-/* Send from a file to a socket without a copy through user space. It cannot be told MSG_NOSIGNAL: for
- * threads that block SIGPIPE, as tc_sys_thread_create makes them, where it stays pending for ever.
+/* Send from a file to a socket without a copy through user space. It cannot be told MSG_NOSIGNAL:
+ * for threads that block SIGPIPE, as tc_sys_thread_create makes them, where it stays pending for
+ * ever.
  * Returns a count, 0 where the file ends. */
 TC_NODISCARD ssize_t tc_sys_sendfile(int socket_fd, int file_fd, off_t offset, size_t len);
 
@@ -140,7 +141,8 @@ struct tc_sys_dirent {
     char name[]; /* terminated */
 };
 
-/* Fill `buf` with bytes that nobody can guess. Waits only in the first seconds of a machine's life. */
+/* Fill `buf` with bytes that nobody can guess. Waits only in the first seconds of a machine's
+ * life. */
 TC_NODISCARD int tc_sys_getrandom(void *buf, size_t len);
 
 /* ---- memory --------------------------------------------------------------------------- */

@@ -14,8 +14,8 @@ static inline int outcome(long result)
     return tc_unlikely(result < 0) ? -errno : (int)result;
 }
 
-/* The kernel's struct open_how and number, which the headers of older systems do not have. The name is
- * ours: <fcntl.h> of newer ones declares the struct itself. */
+/* The kernel's struct open_how and number, which the headers of older systems do not have. The name
+ * is ours: <fcntl.h> of newer ones declares the struct itself. */
 struct how_to_open {
     uint64_t flags;
     uint64_t mode;

@@ -27,8 +27,8 @@ static inline ssize_t outcome_size(ssize_t result)
 
 #if TC_TSAN
 
-/* ThreadSanitizer knows that whoever receives an event comes after the registration, but only by way
- * of epoll_wait; this word tells it of epoll_pwait2. */
+/* ThreadSanitizer knows that whoever receives an event comes after the registration, but only by
+ * way of epoll_wait; this word tells it of epoll_pwait2. */
 static _Atomic unsigned registrations;
 
 static inline void note_registration(void)

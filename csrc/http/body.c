@@ -1,6 +1,6 @@
-/* The body of a request, for its handler. What came with the head lies in the connection's kept input;
- * the rest is received straight into the handler's buffer, where chunks are decoded in place. What
- * turns out to lie behind the body goes back to the kept input. */
+/* The body of a request, for its handler. What came with the head lies in the connection's kept
+ * input; the rest is received straight into the handler's buffer, where chunks are decoded in
+ * place. What turns out to lie behind the body goes back to the kept input. */
 #include <errno.h>
 #include <string.h>
 
@@ -13,8 +13,9 @@
 
 /* ---- patience ----------------------------------------------------------------------------- */
 
-/* How long the client may still keep us waiting: the idle limit, and what is left of the time that it
- * was given at the start and has earned since by what it sent. Time that the handler takes is its own. */
+/* How long the client may still keep us waiting: the idle limit, and what is left of the time that
+ * it was given at the start and has earned since by what it sent. Time that the handler takes is
+ * its own. */
 static int64_t patience(const struct tc_http_call *call)
 {
     const struct tc_http_server *server = call->server;

@@ -296,7 +296,8 @@ bool tc_http_call_is_gone(struct tc_http_call *call)
     return is_gone;
 }
 
-/* What a wait for resume is given: the call, and whether to look out for the client's end besides. */
+/* What a wait for resume is given: the call, and whether to look out for the client's end
+ * besides. */
 struct watch {
     struct tc_http_call *call;
     bool is_watching;
@@ -325,7 +326,8 @@ static bool commit_wait(struct tc_waiter *waiter, uint64_t seq, void *arg)
 }
 
 /* The client has stirred. What it has sent further waits; an end or a reset is told to the holder.
- * Returns 0, or -errno: the connection is gone. *is_watching: whether there is more to look out for. */
+ * Returns 0, or -errno: the connection is gone. *is_watching: whether there is more to look out
+ * for. */
 static int look(struct tc_http_call *call, bool *is_watching)
 {
     struct tc_stream *stream = tc_conn_stream(call->conn);

@@ -1,13 +1,14 @@
-/* http/call.h — struct tc_http_call, for call.c, body.c, reply.c, exchange.c and connection.c alone.
+/* http/call.h — struct tc_http_call, for call.c, body.c, reply.c, exchange.c and connection.c
+ * alone.
  *
- * A call is one allocation: the struct, the field lines, the values of the pattern's names, the head
- * as it came, the decoded path. The connection holds one reference while it serves the call, each
- * detach another one.
+ * A call is one allocation: the struct, the field lines, the values of the pattern's names, the
+ * head as it came, the decoded path. The connection holds one reference while it serves the call,
+ * each detach another one.
  *
  * INVARIANTS
  *  CL1  What is behind "the request" does not change after tc__http_call_new.
- *  CL2  `conn`, `state`, `server` and `route` are used by the connection's fiber only, which holds the
- *       server; a holder elsewhere may outlive all four.
+ *  CL2  `conn`, `state`, `server` and `route` are used by the connection's fiber only, which holds
+ *       the server; a holder elsewhere may outlive all four.
  *  CL3  `phase`, `waiter`, `seq`, `resume` and `resume_arg` are read and written under `lock`.
  */
 #ifndef TC_HTTP_CALL_H
@@ -113,8 +114,8 @@ static inline struct tc_http_text tc__http_rest_of(const struct tc_http_route *r
     return (struct tc_http_text){path.at + from, path.len - from};
 }
 
-/* Serve the connection's call until it is answered, and free it. Returns 0 or -errno: the connection
- * is lost. */
+/* Serve the connection's call until it is answered, and free it. Returns 0 or -errno: the
+ * connection is lost. */
 TC_MAY_PARK TC_NODISCARD int tc__http_call_run(struct tc_conn *conn);
 
 /* ---- body.c -------------------------------------------------------------------------------- */

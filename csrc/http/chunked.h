@@ -1,8 +1,8 @@
 /* http/chunked.h — take a chunked body apart where it lies.
  *
  * The decoder is given what has arrived and hands out the next piece of data as a pointer into the
- * same buffer; nothing is moved, and not one byte behind the body is looked at. Between two calls it
- * remembers where in the grammar it is, so pieces may be of any size.
+ * same buffer; nothing is moved, and not one byte behind the body is looked at. Between two calls
+ * it remembers where in the grammar it is, so pieces may be of any size.
  *
  *   while ((event = tc_chunked_next(&chunked, at, left, &used, &data)) == TC_CHUNKED_DATA) {
  *       take data; at += used; left -= used;

@@ -22,8 +22,8 @@ struct tc_http_codings {
     int16_t any; /* of `*`; 0: not named */
 };
 
-/* Take the value of one line of Accept-Encoding into account. Elements that cannot be read are passed
- * over. */
+/* Take the value of one line of Accept-Encoding into account. Elements that cannot be read are
+ * passed over. */
 void tc_http_codings_add(struct tc_http_codings *codings, const char *value, size_t len);
 
 /* `available`: TC_HTTP_CODING_BITs, with that of identity. */

@@ -1,6 +1,6 @@
-/* http/errand.h — requests of a connection that the desk's clerk answers (http/desk.h): begun by the
- * exchange, their body collected from the input, their answer sent when it has come. For exchange.c
- * and connection.c alone.
+/* http/errand.h — requests of a connection that the desk's clerk answers (http/desk.h): begun by
+ * the exchange, their body collected from the input, their answer sent when it has come. For
+ * exchange.c and connection.c alone.
  *
  * WHO MAY CALL: the owner of the connection, on a worker; nothing parks.
  */

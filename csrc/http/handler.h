@@ -1,26 +1,27 @@
 /* http/handler.h — routes that are programs: a request, its body, and the answer, on a fiber.
  *
- * A handler serves the requests of one route (tc_http_server_route). For each of them the server makes
- * a *call*: the head of the request, copied out of the input so that it stays as long as somebody
- * holds the call; the way to its body; the way to its answer. `serve` runs on the fiber of the
- * connection and may park. Until it is done nothing further of the connection is read: what the client
- * has sent behind the request waits.
+ * A handler serves the requests of one route (tc_http_server_route). For each of them the server
+ * makes a *call*: the head of the request, copied out of the input so that it stays as long as
+ * somebody holds the call; the way to its body; the way to its answer. `serve` runs on the fiber of
+ * the connection and may park. Until it is done nothing further of the connection is read: what the
+ * client has sent behind the request waits.
  *
  *   serve(handler, call)   one of, in this order where both apply
- *     tc_http_body_read    any number of times, until 0; what is left unread is skipped afterwards, up
- *                          to the server's skip_bytes; more of it ends the connection behind the answer
+ *     tc_http_body_read    any number of times, until 0; what is left unread is skipped afterwards,
+ *                          up to the server's skip_bytes; more of it ends the connection behind the
+ *                          answer
  *     tc_http_reply        the whole answer
  *     tc_http_reply_begin, _write or _send_file any number of times, _end
  *     tc_http_detach       the answer is found elsewhere; see below
  *
- *   serve returned        without an answer: 413, 408, 400 or 431 if that is why the body could not be
- *                         read, else 500 · with one that is begun and not ended: the connection is
- *                         broken, so that the client cannot take it for whole
+ *   serve returned        without an answer: 413, 408, 400 or 431 if that is why the body could not
+ *                         be read, else 500 · with one that is begun and not ended: the connection
+ *                         is broken, so that the client cannot take it for whole
  *
- * DETACHED CALLS A handler that needs another thread takes a reference with tc_http_detach() and returns
- * from `serve`. The holder of the reference gives it back by tc_http_resume(), from any thread, with a
- * function that then runs on the connection's fiber in place of `serve`: it may answer, read the body,
- * park, and detach again. Each detach is followed by exactly one resume.
+ * DETACHED CALLS A handler that needs another thread takes a reference with tc_http_detach() and
+ * returns from `serve`. The holder of the reference gives it back by tc_http_resume(), from any
+ * thread, with a function that then runs on the connection's fiber in place of `serve`: it may
+ * answer, read the body, park, and detach again. Each detach is followed by exactly one resume.
  *
  *   RUNNING ──detach──► DETACHED ──resume──► RUNNING ──returned──► answered
  *                          └──reset, cancel──► GONE ──resume: false──► released
@@ -30,9 +31,9 @@
  *   DETACHED   the holder; the fiber waits  true: fn will run
  *   GONE       the holder, for the rest     false: fn will not run
  *
- * While it is DETACHED, `disconnect` tells the holder once that the client will not see an answer, or
- * has ended its side and probably will not: by then the call may be GONE or still wait for its resume,
- * which is due all the same.
+ * While it is DETACHED, `disconnect` tells the holder once that the client will not see an answer,
+ * or has ended its side and probably will not: by then the call may be GONE or still wait for its
+ * resume, which is due all the same.
  *
  *                     serve's side   detach    resume    hold, release, request   -  safe together
  *   serve's side           X           X         X                -               X  cannot happen
@@ -65,8 +66,8 @@ enum { TC_HTTP_GLANCE_BODY = 16 * 1024 };
 
 struct tc_http_handler_ops {
     const char *name; /* "static" */
-    /* Answer a request that needs neither call nor fiber. NULL, also in place of the function: serve
-     * it. Parks: never   Threads: a worker
+    /* Answer a request that needs neither call nor fiber. NULL, also in place of the function:
+     * serve it. Parks: never   Threads: a worker
      * Returns an answer that stays until the worker's next quiescent state, with a body of at most
      * TC_HTTP_GLANCE_BODY bytes unless the request is HEAD. */
     const struct tc_http_answer *(*glance)(struct tc_http_handler *handler,
@@ -76,8 +77,8 @@ struct tc_http_handler_ops {
     /* A detached call has lost its client. Parks: never   Threads: a fiber; also while the holder
      * resumes. May be NULL. */
     void (*disconnect)(struct tc_http_handler *handler, struct tc_http_call *call);
-    /* The server that owned the handler is being freed, or could not take it. No call is left that a
-     * connection serves; detached ones that are GONE may be. Parks: never. May be NULL. */
+    /* The server that owned the handler is being freed, or could not take it. No call is left that
+     * a connection serves; detached ones that are GONE may be. Parks: never. May be NULL. */
     void (*free)(struct tc_http_handler *handler);
 };
 
@@ -108,9 +109,8 @@ struct tc_http_route_options {
 enum tc_http_method tc_http_call_method(const struct tc_http_call *call);
 int tc_http_call_minor(const struct tc_http_call *call); /* 0 or 1, of HTTP/1.minor */
 struct tc_http_text tc_http_call_path(const struct tc_http_call *call); /* decoded, normalised */
-struct tc_http_text tc_http_call_rest(const struct tc_http_call
-                                          *call); /* of it, below the prefix of
-                                                                         * the route: "" or "/..." */
+/* Of it, what is below the prefix of the route: "" or "/..." */
+struct tc_http_text tc_http_call_rest(const struct tc_http_call *call);
 struct tc_http_text tc_http_call_query(const struct tc_http_call *call); /* as sent, without '?' */
 struct tc_http_text tc_http_call_target(const struct tc_http_call *call); /* as sent */
 struct tc_http_text tc_http_call_host(const struct tc_http_call *call);
@@ -157,10 +157,10 @@ void tc_http_call_release(struct tc_http_call *call);
 
 /* Read up to `len` bytes of the body, of either framing. The first read sends 100 Continue to a
  * client that waits for it.
- * Parks: may   Deadline: absolute ns, the caller's own; a client that sends nothing for the server's
- * body_timeout_ns, or less than its body_rate after body_grace_ns, is given up besides
- * Returns the count, 0 at the end. An error is final and is returned again, but for -ETIMEDOUT of the
- * caller's deadline and -ENOMEM:
+ * Parks: may   Deadline: absolute ns, the caller's own; a client that sends nothing for the
+ * server's body_timeout_ns, or less than its body_rate after body_grace_ns, is given up besides
+ * Returns the count, 0 at the end. An error is final and is returned again, but for -ETIMEDOUT of
+ * the caller's deadline and -ENOMEM:
  *   -ETIMEDOUT  the deadline has passed              -ETIME       the client is too slow
  *   -EMSGSIZE   more than the route's max_body       -EPROTO      the chunks are malformed
  *   -EPIPE      the client has ended it too early    -ECANCELED   the fiber was cancelled
@@ -173,13 +173,14 @@ uint64_t tc_http_body_count(const struct tc_http_call *call);
 
 /* ---- the answer: the call's fiber only ----------------------------------------------------- */
 
-/* All that send: Parks: may. A client that takes nothing for send_timeout_ns is given up. The errors
- * of sending are final; the handler may return then, and the connection is closed.
+/* All that send:
+ * Parks: may. A client that takes nothing for send_timeout_ns is given up. The errors of sending
+ * are final; the handler may return then, and the connection is closed.
  * Returns 0, or -EINVAL (a status or field that tc_http_answer_init refuses), -E2BIG, -EALREADY (an
  * answer has begun), -ETIMEDOUT, -ECANCELED, -EPIPE, -ECONNRESET, -ENOMEM, ... */
 
-/* Let the connection end behind this call's answer, for a request that came from no honest client. To
- * be said before the answer begins. Parks: never */
+/* Let the connection end behind this call's answer, for a request that came from no honest client.
+ * To be said before the answer begins. Parks: never */
 void tc_http_reply_is_last(struct tc_http_call *call);
 
 /* The whole answer. To HEAD it is sent without the body, with the length. */
@@ -193,14 +194,14 @@ TC_MAY_PARK TC_NODISCARD int tc_http_reply_answer(struct tc_http_call *call,
 enum { TC_HTTP_LENGTH_UNKNOWN = -1 };
 
 /* The head of an answer whose body follows; response->body is not looked at. `length`: of the body;
- * unknown: chunked to HTTP/1.1, ended by the connection's close to HTTP/1.0. The head is sent with the
- * first bytes behind it. */
+ * unknown: chunked to HTTP/1.1, ended by the connection's close to HTTP/1.0. The head is sent with
+ * the first bytes behind it. */
 TC_MAY_PARK TC_NODISCARD int tc_http_reply_begin(struct tc_http_call *call,
                                                  const struct tc_http_response *response,
                                                  int64_t length);
 
-/* Go on with the body. To HEAD nothing is sent. -EOVERFLOW: more than the length; -EPROTO: no answer
- * has begun. The bytes must not lie in the worker's scratch. */
+/* Go on with the body. To HEAD nothing is sent. -EOVERFLOW: more than the length; -EPROTO: no
+ * answer has begun. The bytes must not lie in the worker's scratch. */
 TC_MAY_PARK TC_NODISCARD int tc_http_reply_write(struct tc_http_call *call, const void *bytes,
                                                  size_t len);
 

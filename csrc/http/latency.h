@@ -1,18 +1,18 @@
 /* http/latency.h — how long the requests of each route took, a histogram per route and worker.
  *
- * A route has a number. What a worker keeps of it is made when the worker first answers a request of
- * the route (8 KiB), found by two loads, and written by that worker alone; who asks sums up.
+ * A route has a number. What a worker keeps of it is made when the worker first answers a request
+ * of the route (8 KiB), found by two loads, and written by that worker alone; who asks sums up.
  *
  *   number                        for
  *   0 to TC_HTTP_ROUTES_MAX - 1   routes of the server, as they were added
  *   TC_HTTP_DESK_ROUTE + id       patterns of the desk, the first TC_HTTP_ROUTES_MAX of them
- *   TC_HTTP_NO_ROUTE              what no route took: 404, 405, what broke a rule; and the rest of the
- *                                 desk's patterns
+ *   TC_HTTP_NO_ROUTE              what no route took: 404, 405, what broke a rule; and the rest of
+ *                                 the desk's patterns
  *
  * What is measured: from when the receive that brought the first byte of the request's head had
- * returned, to when the system had taken the last byte of the answer. A request that was sent ahead,
- * behind one that a handler was at or whose answer the client did not take, counts from when its turn
- * came. An answer that the client did not take in whole is not counted.
+ * returned, to when the system had taken the last byte of the answer. A request that was sent
+ * ahead, behind one that a handler was at or whose answer the client did not take, counts from when
+ * its turn came. An answer that the client did not take in whole is not counted.
  *
  * WHO MAY CALL: record: the worker; sum_up: anyone; fini: excludes both.
  */

@@ -1,11 +1,11 @@
-/* http/ledger.h — requests that have been answered, until their answers have been sent. For exchange.c,
- * errand.c, call.c and connection.c.
+/* http/ledger.h — requests that have been answered, until their answers have been sent. For
+ * exchange.c, errand.c, call.c and connection.c.
  *
- * A pass notes each request that it answers, in the worker's scratch, with its line for the access log if
- * there is one. With the flush that sends all of it the notes are settled: the time each took is counted
- * (http/latency.h), and its line is handed to the log (http/log.h). What the client does not take
- * goes, with the output, to the connection's state, and is settled when that has been sent. A call
- * (http/call.h) sends its answer itself and is settled by its end.
+ * A pass notes each request that it answers, in the worker's scratch, with its line for the access
+ * log if there is one. With the flush that sends all of it the notes are settled: the time each
+ * took is counted (http/latency.h), and its line is handed to the log (http/log.h). What the client
+ * does not take goes, with the output, to the connection's state, and is settled when that has been
+ * sent. A call (http/call.h) sends its answer itself and is settled by its end.
  *
  * INVARIANTS
  *  LG1  state->begun_ns is when the request began that is being read or served; 0: there is none.
@@ -40,8 +40,8 @@ static inline bool tc__http_ledger_is_full(const struct tc_http_pass *pass)
            TC_HTTP_LOG_BYTES - pass->log_len < TC_HTTP_LOG_LINE_BYTES;
 }
 
-/* Note the request that began at state->begun_ns, pass->request if it could be read, whose answer is about
- * to be put, with so many bytes of a body. There must be room. */
+/* Note the request that began at state->begun_ns, pass->request if it could be read, whose answer
+ * is about to be put, with so many bytes of a body. There must be room. */
 void tc__http_ledger_note(struct tc_http_pass *pass, uint32_t route, int status,
                           uint64_t body_bytes);
 

@@ -83,8 +83,8 @@ void tc_http_log_after_fork_child(void)
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-/* A descriptor like `fd` that can be written without blocking, if that can be had without changing it for
- * whoever shares it: a pipe or a terminal is opened once more. */
+/* A descriptor like `fd` that can be written without blocking, if that can be had without changing
+ * it for whoever shares it: a pipe or a terminal is opened once more. */
 static int copy_descriptor(int fd, bool *is_socket)
 {
     struct stat status;
@@ -166,8 +166,8 @@ bool tc_http_log_push(struct tc_http_log *log, uint32_t worker, const struct iov
         head += parts[i].iov_len;
     }
     tc_counter_add(&ring->lines, 1);
-    /* seq_cst [http-log-sleep]: the line, before we look whether the thread sleeps; it says so, then looks
-     * at the rings. Also the release of [http-log-head]. */
+    /* seq_cst [http-log-sleep]: the line, before we look whether the thread sleeps; it says so,
+     * then looks at the rings. Also the release of [http-log-head]. */
     tc_store_seq_cst(&ring->head, head);
     uint32_t state = tc_load_seq_cst(&log->state);
     if (state == ASLEEP || (state == GATHERING && used + len > TC_HTTP_LOG_RING_BYTES / 2)) {
@@ -206,8 +206,8 @@ static bool is_too_late(struct tc_http_log *log)
     return now >= tc_load_relaxed(&log->end_at_ns) || now - log->stalled_at_ns >= LAST_STALL_NS;
 }
 
-/* Write all of it, for as long as it takes; the end sets a limit. Returns the bytes written: fewer if
- * there is an error, or no more time. */
+/* Write all of it, for as long as it takes; the end sets a limit. Returns the bytes written: fewer
+ * if there is an error, or no more time. */
 static size_t write_out(struct tc_http_log *log, const char *bytes, size_t len)
 {
     size_t done = 0;
@@ -383,7 +383,8 @@ int tc__http_log_start(struct tc_http_log *log, uint32_t workers)
     return rc;
 }
 
-/* Have the thread write what is left; the first one says for how long. Returns false if it is stuck. */
+/* Have the thread write what is left; the first one says for how long. Returns false if it is
+ * stuck. */
 static bool end_thread(struct tc_http_log *log, int64_t write_ns)
 {
     int64_t limit_ns = tc_clock_now_ns() + write_ns;

@@ -17,14 +17,15 @@ struct tc_http_remark {
     uint64_t body_bytes;
 };
 
-/* Write a line, without what comes behind the User-Agent, into TC_HTTP_LOG_LINE_BYTES. Returns its length,
- * so that TC_HTTP_LOG_TAIL_BYTES are left. */
+/* Write a line, without what comes behind the User-Agent, into TC_HTTP_LOG_LINE_BYTES. Returns its
+ * length, so that TC_HTTP_LOG_TAIL_BYTES are left. */
 size_t tc__http_log_line(struct tc_http_part *part, struct tc_conn *conn,
                          const struct tc_http_remark *remark, char *out);
 
 enum { TC_HTTP_LOG_TAIL_BYTES = 32 };
 
-/* Write the rest of a line. `took_ns` < 0: the client did not take all of the answer. Returns its length. */
+/* Write the rest of a line. `took_ns` < 0: the client did not take all of the answer. Returns its
+ * length. */
 size_t tc__http_log_tail(int64_t took_ns, char out[TC_HTTP_LOG_TAIL_BYTES]);
 
 #endif

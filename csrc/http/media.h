@@ -7,8 +7,8 @@
 
 #include <stddef.h>
 
-/* The value of Content-Type for a path: of its last segment, what follows the last dot, in any case.
- * Text is said to be UTF-8. "application/octet-stream" if nothing is known. */
+/* The value of Content-Type for a path: of its last segment, what follows the last dot, in any
+ * case. Text is said to be UTF-8. "application/octet-stream" if nothing is known. */
 const char *tc_http_media_type(const char *path, size_t len);
 
 #endif

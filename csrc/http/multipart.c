@@ -17,8 +17,9 @@ enum state {
 
 /* ---- parameters of a field ---------------------------------------------------------------- */
 
-/* A token or quoted string. Moves *at behind it; a quoted one is unescaped where it stands, if `text`
- * may be written. RFC 7578 4.2 and browsers: only \" is an escape, a lone backslash is itself. */
+/* A token or quoted string. Moves *at behind it; a quoted one is unescaped where it stands, if
+ * `text` may be written. RFC 7578 4.2 and browsers: only \" is an escape, a lone backslash is
+ * itself. */
 static bool read_value(char *text, size_t len, size_t *at, struct tc_multipart_text *value)
 {
     size_t from = *at;

@@ -1,8 +1,9 @@
 /* http/multipart.h — take a multipart/form-data body apart as it arrives (RFC 7578, RFC 2046 5.1).
  *
- * Memory is constant: data comes out as pointers into the caller's buffer, or, where the beginning of
- * a delimiter at the end of one buffer turns out to be data in the next, into the decoder's copy of
- * the delimiter. A delimiter begins with CR and holds no other, so a byte is looked at twice at most.
+ * Memory is constant: data comes out as pointers into the caller's buffer, or, where the beginning
+ * of a delimiter at the end of one buffer turns out to be data in the next, into the decoder's copy
+ * of the delimiter. A delimiter begins with CR and holds no other, so a byte is looked at twice at
+ * most.
  *
  *   event    what has happened                         then
  *   PART     the fields of a part are complete         name, filename, content_type are valid

@@ -36,7 +36,8 @@ static bool is_same_host(struct tc_http_text origin, struct tc_http_text host)
     return true;
 }
 
-/* True if it is one of the words of `allowed`. None of these has a space, so one that has is none. */
+/* True if it is one of the words of `allowed`. None of these has a space, so one that has is
+ * none. */
 static bool is_allowed(struct tc_http_text origin, const char *allowed)
 {
     for (const char *at = allowed; origin.len != 0 && *at != '\0';) {

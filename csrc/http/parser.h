@@ -1,14 +1,14 @@
 /* http/parser.h — read one HTTP/1.x request head out of a buffer, without copying any of it.
  *
  * The parser takes what has arrived so far and says: consumed so many bytes, incomplete, or why the
- * message is refused. It keeps nothing between calls. A caller that gets more bytes calls again with
- * all of them and with the hint of the last call, from which the parser knows how far it need not
- * look again: until the head can be complete only the new bytes are scanned, so that a peer that
- * sends one byte at a time costs no more than a constant times the length of its head.
+ * message is refused. It keeps nothing between calls. A caller that gets more bytes calls again
+ * with all of them and with the hint of the last call, from which the parser knows how far it need
+ * not look again: until the head can be complete only the new bytes are scanned, so that a peer
+ * that sends one byte at a time costs no more than a constant times the length of its head.
  *
- * A request that comes out right is fit for use: its framing is decided, its Host field checked, its
- * target taken apart. Every position is an offset from the start of the buffer, so that the caller
- * may move the bytes. The body follows the head at the offset returned; see http/chunked.h.
+ * A request that comes out right is fit for use: its framing is decided, its Host field checked,
+ * its target taken apart. Every position is an offset from the start of the buffer, so that the
+ * caller may move the bytes. The body follows the head at the offset returned; see http/chunked.h.
  *
  * INVARIANTS
  *  HP1  The answer depends on the bytes alone: however they are split, a head is accepted with the
@@ -111,8 +111,8 @@ struct tc_http_lines {
     uint32_t count;
 };
 
-/* The next line of a known field at or behind *index, which moves behind it. Returns NULL if there is
- * none. */
+/* The next line of a known field at or behind *index, which moves behind it. Returns NULL if there
+ * is none. */
 static inline const struct tc_http_field_line *tc_http_lines_next(const struct tc_http_lines *lines,
                                                                   enum tc_http_field field,
                                                                   uint32_t *index)

@@ -5,7 +5,8 @@
 
 #include "http/chars.h"
 
-/* The byte at text[*i], decoded; *i moves to its last byte. Returns -1 for what no path may hold. */
+/* The byte at text[*i], decoded; *i moves to its last byte. Returns -1 for what no path may
+ * hold. */
 static int path_byte(const char *text, size_t len, size_t *i)
 {
     unsigned char c = (unsigned char)text[*i];

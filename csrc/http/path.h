@@ -1,8 +1,8 @@
 /* http/path.h — from the path of a target to a name that can be looked up, and the query's pairs.
  *
  * A path is decoded once, and then its dot segments are removed (RFC 3986 5.2.4), so that "..",
- * "%2e%2e" and ".%2E" are the same; empty segments are dropped. What is left begins with '/', has no
- * segment that is empty, "." or "..", and ends with '/' if the last segment was one of these or
+ * "%2e%2e" and ".%2E" are the same; empty segments are dropped. What is left begins with '/', has
+ * no segment that is empty, "." or "..", and ends with '/' if the last segment was one of these or
  * empty. A path that climbs above the root is refused, and so is what no file name and no other
  * server should see: a malformed escape, an encoded '/', a backslash, a control character or NUL.
  *
@@ -25,7 +25,8 @@ struct tc_http_pair {
 };
 
 /* Decode and normalise a path, whose form is "/..." or empty (which means "/"). `out` may be the
- * same memory as `path`: as many bytes as the path has, and at least one, are enough. The result is not terminated.
+ * same memory as `path`: as many bytes as the path has, and at least one, are enough. The result is
+ * not terminated.
  * Returns its length, or -EINVAL for a path that is refused, -ENOSPC if `size` was too small. */
 TC_NODISCARD ssize_t tc_http_path_decode(const char *path, size_t len, char *out, size_t size);
 

@@ -1,12 +1,13 @@
-/* http/pattern.h — paths with holes, and which of many, of those that another thread answers, a request
- * is for.
+/* http/pattern.h — paths with holes, and which of many, of those that another thread answers, a
+ * request is for.
  *
- * A pattern is a path whose segments are literal, or `{name}`, which stands for one segment that is not
- * empty; the last one may be `{name:path}`, for all that is left. Where several fit, one without holes
- * comes first, and then the one that was added first. The table is searched from front to back: a
- * comparison of lengths and one of bytes for each pattern without holes.
+ * A pattern is a path whose segments are literal, or `{name}`, which stands for one segment that is
+ * not empty; the last one may be `{name:path}`, for all that is left. Where several fit, one
+ * without holes comes first, and then the one that was added first. The table is searched from
+ * front to back: a comparison of lengths and one of bytes for each pattern without holes.
  *
- * WHO MAY CALL: what takes one pattern, anyone; of many, add and fini exclude everything; find may run on any number of threads.
+ * WHO MAY CALL: what takes one pattern, anyone; of many, add and fini exclude everything; find may
+ * run on any number of threads.
  */
 #ifndef TC_HTTP_PATTERN_H
 #define TC_HTTP_PATTERN_H
@@ -25,11 +26,12 @@ enum { TC_HTTP_PARAMS_MAX = 16 }; /* holes in one pattern */
 /* Returns the number of holes, or -EINVAL: not of the form above, or too many. */
 TC_NODISCARD int tc_http_pattern_check(const char *text, size_t len);
 
-/* The name of the index-th hole of a pattern that has been checked. Returns false behind the last. */
+/* The name of the index-th hole of a pattern that has been checked. Returns false behind the
+ * last. */
 bool tc_http_pattern_hole(const char *text, size_t len, size_t index, struct tc_http_span *name);
 
-/* Compare a decoded path with a pattern that has been checked. Returns the number of holes, with what
- * stands in them, as places of the path; or -1. */
+/* Compare a decoded path with a pattern that has been checked. Returns the number of holes, with
+ * what stands in them, as places of the path; or -1. */
 int tc_http_pattern_match(const char *text, size_t text_len, const char *path, size_t len,
                           struct tc_http_span params[TC_HTTP_PARAMS_MAX]);
 

@@ -1,8 +1,8 @@
 /* http/range.h — which bytes of a representation a Range field asks for (RFC 9110 14).
  *
- * The ranges are resolved against the size and come out in the order that was asked for, each within
- * [0, size). A field that need not be honoured is ignored, as the RFC allows: another unit, a
- * syntax error, more than TC_HTTP_RANGES_MAX ranges, or ranges that overlap, which only serve to
+ * The ranges are resolved against the size and come out in the order that was asked for, each
+ * within [0, size). A field that need not be honoured is ignored, as the RFC allows: another unit,
+ * a syntax error, more than TC_HTTP_RANGES_MAX ranges, or ranges that overlap, which only serve to
  * make a server send a file many times over.
  *
  * WHO MAY CALL: any thread; nothing parks, nothing is allocated.

@@ -1,5 +1,5 @@
-/* The answer of a handler. The head of one that is written piece by piece waits for the first piece, so
- * that a short answer is one send. */
+/* The answer of a handler. The head of one that is written piece by piece waits for the first
+ * piece, so that a short answer is one send. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,7 +77,8 @@ static void drop_pending(struct tc_http_call *call)
 
 /* ---- the head ----------------------------------------------------------------------------- */
 
-/* RFC 9112 9.6: is this the connection's last answer? What of the body nobody has read decides, too. */
+/* RFC 9112 9.6: is this the connection's last answer? What of the body nobody has read decides,
+ * too. */
 static bool is_last(const struct tc_http_call *call)
 {
     bool is_too_long =

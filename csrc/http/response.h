@@ -1,7 +1,7 @@
 /* http/response.h — answers that are made once and sent many times.
  *
- * The head is ready but for the date and the word on the connection, which go between its fields and
- * the body; so an answer is three copies into the output.
+ * The head is ready but for the date and the word on the connection, which go between its fields
+ * and the body; so an answer is three copies into the output.
  *
  * INVARIANTS
  *  RS1  No field of the caller's holds CR, LF or NUL, or breaks the head otherwise.
@@ -58,8 +58,8 @@ TC_NODISCARD int tc_http_answer_init(struct tc_http_answer *answer,
 
 enum { TC_HTTP_NO_LENGTH = -1 };
 
-/* Write the status line and the fields, each with CRLF, but neither date nor empty line. `length` goes
- * into Content-Length, unless it is TC_HTTP_NO_LENGTH or the status allows no body.
+/* Write the status line and the fields, each with CRLF, but neither date nor empty line. `length`
+ * goes into Content-Length, unless it is TC_HTTP_NO_LENGTH or the status allows no body.
  * Returns the bytes written, -EINVAL, or -E2BIG if they are more than `size`. */
 TC_NODISCARD ssize_t tc_http_head_write(const struct tc_http_response *response, int64_t length,
                                         char *out, size_t size);

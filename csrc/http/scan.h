@@ -1,12 +1,12 @@
 /* http/scan.h — where does a run of allowed bytes end: each question in scalar and vector form.
  *
  * Three questions, by the classes of http/chars.h: tokens (method, field name), request-targets,
- * field values. A scanner looks at [at, end) and never at a byte outside of it; it returns the first
- * byte that is not of the class, or `end`. Every form gives the same answer.
+ * field values. A scanner looks at [at, end) and never at a byte outside of it; it returns the
+ * first byte that is not of the class, or `end`. Every form gives the same answer.
  *
  * Only parser.c includes this: the functions are inlined into one parser per instruction set, which
- * is chosen at run time. Tokens use the 16 x 16 table of bits that a byte shuffle can look up: a bit
- * for the high half of the byte, in the entry of its low half.
+ * is chosen at run time. Tokens use the 16 x 16 table of bits that a byte shuffle can look up: a
+ * bit for the high half of the byte, in the entry of its low half.
  *
  * WHO MAY CALL: any thread; nothing parks, nothing is allocated.
  */

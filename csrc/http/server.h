@@ -1,23 +1,23 @@
 /* http/server.h — an HTTP/1.1 server: requests in, by route, answers out.
  *
  * The connections, their limits and the drain are net/server.h's. Here a connection reads requests
- * (http/parser.h), finds the route by path and method (http/router.h), and sends what the route says:
- * an answer that is always the same, or what a handler makes of the request (http/handler.h). Fixed
- * answers to requests that have arrived together are sent by one call and cost no fiber; a fiber runs
- * handlers, waits for the rest of a request that came in part, for a peer that does not take its
- * answers, and before a connection is closed on input that nobody has read.
+ * (http/parser.h), finds the route by path and method (http/router.h), and sends what the route
+ * says: an answer that is always the same, or what a handler makes of the request (http/handler.h).
+ * Fixed answers to requests that have arrived together are sent by one call and cost no fiber; a
+ * fiber runs handlers, waits for the rest of a request that came in part, for a peer that does not
+ * take its answers, and before a connection is closed on input that nobody has read.
  *
  *   method            a route has it      the path's routes do not     no route has the path
  *   HEAD              as GET, no body     405 with Allow               404
  *   OPTIONS           the route           204 with Allow               404; `*`: 204 with Allow
  *   any other         the route           405 with Allow               404
  *
- * A path that has no answer may be one of the desk's patterns (http/desk.h): then the request goes there,
- * with its body, and the answer comes from there.
+ * A path that has no answer may be one of the desk's patterns (http/desk.h): then the request goes
+ * there, with its body, and the answer comes from there.
  *
- * A body that nobody wants is skipped up to skip_bytes; a longer one, or one that the client holds back
- * until it is told to continue, ends the connection behind the answer. A request that cannot be
- * read is answered with the status of its error (http/error.h), and the connection is closed.
+ * A body that nobody wants is skipped up to skip_bytes; a longer one, or one that the client holds
+ * back until it is told to continue, ends the connection behind the answer. A request that cannot
+ * be read is answered with the status of its error (http/error.h), and the connection is closed.
  *
  *   deadline              from                                  then
  *   header_timeout_ns     the first byte of a request, absolute 408, close
@@ -26,11 +26,11 @@
  *   body_rate             body_grace_ns of such waiting; less   the same
  *                         in all of it
  *   skip_timeout_ns       the start of a skipped body, absolute close
- *   desk->body_timeout_ns the last byte of a body for the desk  408, close; also below body_rate after
- *                                                               body_grace_ns
+ *   desk->body_timeout_ns the last byte of a body for the desk  408, close; also below body_rate
+ *                                                               after body_grace_ns
  *   idle_timeout_ns       the last byte in or out, at rest      close
- *   net.drain_grace_ns    tc_server_close, for connections at   close; what is answered meanwhile says
- *                         rest                                  Connection: close
+ *   net.drain_grace_ns    tc_server_close, for connections at   close; what is answered meanwhile
+ *                         rest                                  says Connection: close
  *   send_timeout_ns       the last byte the peer took           reset
  *
  *                start   add a route   net's calls   statistics   free     -  safe together
@@ -100,8 +100,8 @@ struct tc_http_statistics {
 TC_NODISCARD int tc_http_server_new(const struct tc_http_options *options,
                                     struct tc_http_server **out);
 
-/* Answer GET and HEAD of `path` always in the same way. It is decoded and normalised like the path of
- * a request, so that "/a b", "/a%20b" and "/x/../a%20b" are one route.
+/* Answer GET and HEAD of `path` always in the same way. It is decoded and normalised like the path
+ * of a request, so that "/a b", "/a%20b" and "/x/../a%20b" are one route.
  * Parks: never   Threads: any   Owns: copies
  * Returns 0, -EEXIST, -EINVAL (a path that no request can have, or see
  * tc_http_answer_init), -ENOSPC (too many routes), -E2BIG, -ENOMEM. */
@@ -109,8 +109,9 @@ TC_NODISCARD int tc_http_server_respond(struct tc_http_server *server, const cha
                                         const struct tc_http_response *response);
 
 /* Let a handler serve the requests of a route. Routes may be added while the server runs, and stay.
- * Parks: never   Threads: any   Owns: copies of the options; the handler, which is for one route, is
- * the server's on 0 only, and freed with it
+ * Parks: never   Threads: any
+ * Owns: copies of the options; the handler, which is for one route, is the server's on 0 only, and
+ * freed with it
  * Returns 0, -EEXIST, -EINVAL (path, methods, limit), -ENOSPC, -ENOMEM. */
 TC_NODISCARD int tc_http_server_route(struct tc_http_server *server,
                                       const struct tc_http_route_options *options,
@@ -138,19 +139,21 @@ struct tc_http_route_latency {
     struct tc_histogram_summary took; /* ns; count > 0 */
 };
 
-/* Sum up what all workers have of every route that has answered: routes as they were added, then those
- * of the desk, then what no route took. Looks at 8 KiB for each of them and each worker.
+/* Sum up what all workers have of every route that has answered: routes as they were added, then
+ * those of the desk, then what no route took. Looks at 8 KiB for each of them and each worker.
  * Parks: never   Threads: any, while the server is not freed
  * Returns how many there are, of which the first `max` are in `out`. */
 size_t tc_http_server_latencies(struct tc_http_server *server, struct tc_http_route_latency *out,
                                 size_t max);
 
-/* The server is CLOSED: write what is left of its access log, so that the statistics know what is lost.
- * Parks: never, but blocks with an access log, see tc_http_log_end   Threads: any, several at once */
+/* The server is CLOSED: write what is left of its access log, so that the statistics know what is
+ * lost.
+ * Parks: never, but blocks with an access log, see tc_http_log_end
+ * Threads: any, several at once */
 void tc_http_server_end_log(struct tc_http_server *server);
 
-/* Free a server that is CLOSED or was never started, and its net server. Parks: never, but blocks with an
- * access log that has not ended, see tc_http_log_end */
+/* Free a server that is CLOSED or was never started, and its net server.
+ * Parks: never, but blocks with an access log that has not ended, see tc_http_log_end */
 void tc_http_server_free(struct tc_http_server *server);
 
 #endif

@@ -1,8 +1,8 @@
 /* http/server_internal.h — struct tc_http_server, for server.c, exchange.c, connection.c and
  * the files of a call.
  *
- * WHO MAY CALL: what is here is constant once the server has started, but for the parts, each of which
- * belongs to one worker, and the routes (http/router.h).
+ * WHO MAY CALL: what is here is constant once the server has started, but for the parts, each of
+ * which belongs to one worker, and the routes (http/router.h).
  */
 #ifndef TC_HTTP_SERVER_INTERNAL_H
 #define TC_HTTP_SERVER_INTERNAL_H

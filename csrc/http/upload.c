@@ -44,7 +44,8 @@ static void close_list(struct names *names, struct tc_http_upload_result *result
 
 /* ---- one file ----------------------------------------------------------------------------- */
 
-/* All of the body into a file. Returns 0, or why not; result->read_error if the body did not come. */
+/* All of the body into a file. Returns 0, or why not; result->read_error if the body did not
+ * come. */
 static int receive_body(const struct tc_http_upload_request *request, struct tc_upload *upload,
                         struct tc_http_upload_result *result)
 {

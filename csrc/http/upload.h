@@ -5,9 +5,9 @@
  *   POST prefix, multipart/  so does each part that has a filename, which is not looked at; other
  *     form-data              parts are passed over. All of them are stored, or none.
  *
- * The answer is JSON, {"files": [{"name": …, "size": …}]}, in the order of the parts; Location leads to
- * the first. What can be refused by the head alone is refused before the body is read, and so before a
- * client that expects 100 (Continue) has sent it.
+ * The answer is JSON, {"files": [{"name": …, "size": …}]}, in the order of the parts; Location
+ * leads to the first. What can be refused by the head alone is refused before the body is read, and
+ * so before a client that expects 100 (Continue) has sent it.
  *
  *   status
  *   400   a name that no file may have; a broken form
@@ -22,8 +22,8 @@
  *   500   the disk failed otherwise
  *
  * INVARIANTS
- *  UR1  A request that is not answered by 200 or 201 has stored nothing; of a form a crash may leave
- *       whole files.
+ *  UR1  A request that is not answered by 200 or 201 has stored nothing; of a form a crash may
+ *       leave whole files.
  *
  * WHO MAY CALL: a fiber, for a request of its own; memory per request is constant.
  */

@@ -284,7 +284,8 @@ static int lock_new(int fd)
     if (rc == -EWOULDBLOCK) {
         return rc;
     }
-    /* Any other error: this file system has no locks, and then no sweep dares to remove the file. */
+    /* Any other error: this file system has no locks, and then no sweep dares to remove the
+     * file. */
     rc = tc_sys_fstat(fd, &stat);
     return rc != 0 ? rc : stat.st_nlink == 0 ? -EWOULDBLOCK : 0;
 }
@@ -329,8 +330,8 @@ int tc__upload_link(struct tc_upload_dir *dir, int fd, const char *name)
 
 int tc__upload_link_temporary(struct tc_upload_dir *dir, int fd, char *temporary)
 {
-    /* Before it can be found; an error leaves it unlocked and in danger of a sweep in the moment until
-     * it is renamed, which then fails. */
+    /* Before it can be found; an error leaves it unlocked and in danger of a sweep in the moment
+     * until it is renamed, which then fails. */
     TC_IGNORE(tc_sys_flock(fd, LOCK_EX | LOCK_NB));
     int rc = make_temporary(temporary);
     if (rc == 0) {
@@ -344,8 +345,8 @@ int tc__upload_link_temporary(struct tc_upload_dir *dir, int fd, char *temporary
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-/* Find out whether a file can do without a name until the end. Returns 0, or why no file can be made
- * at all. */
+/* Find out whether a file can do without a name until the end. Returns 0, or why no file can be
+ * made at all. */
 static int probe(struct tc_upload_dir *dir)
 {
     char temporary[TC_UPLOAD_TEMPORARY_BYTES];

@@ -1,23 +1,23 @@
-/* http/upload_dir.h — a directory that takes uploads: who is at it, how much it may hold, and what a
- * crash has left in it.
+/* http/upload_dir.h — a directory that takes uploads: who is at it, how much it may hold, and what
+ * a crash has left in it.
  *
- * A file has no name until it is complete (O_TMPFILE). Where the file system or the absence of /proc
- * forbids that, which opening the directory finds out by trying, it has a temporary name, and the
- * next opening sweeps it away. A temporary name begins with TC_UPLOAD_TEMPORARY, which no client can
- * ask for, and its file is locked (flock) for as long as somebody works at it: so a new process may
- * open a directory in which an old one still stores.
+ * A file has no name until it is complete (O_TMPFILE). Where the file system or the absence of
+ * /proc forbids that, which opening the directory finds out by trying, it has a temporary name, and
+ * the next opening sweeps it away. A temporary name begins with TC_UPLOAD_TEMPORARY, which no
+ * client can ask for, and its file is locked (flock) for as long as somebody works at it: so a new
+ * process may open a directory in which an old one still stores.
  *
- * The quota bounds the bytes of the regular files in the directory itself, dotfiles included, and of
- * what is being uploaded. They are counted at opening, and again when there seems to be no room, at
- * most once a second: what others put there or remove is seen by then.
+ * The quota bounds the bytes of the regular files in the directory itself, dotfiles included, and
+ * of what is being uploaded. They are counted at opening, and again when there seems to be no room,
+ * at most once a second: what others put there or remove is seen by then.
  *
  * INVARIANTS
  *  UD1  stored + pending <= quota, but for what others store and for a limit below what was there.
  *  UD2  Every upload that has begun and not ended is in `uploads`.
  *
- *                  open   close   statistics, progress   begin to commit or abort    -  safe together
- *   open            -      X              X                       X                  X  caller must
- *   close           X      X              X                       X                     exclude
+ *           open   close   statistics, progress   begin to commit or abort   -  safe together
+ *   open     -      X              X                       X                 X  caller must exclude
+ *   close    X      X              X                       X
  */
 #ifndef TC_HTTP_UPLOAD_DIR_H
 #define TC_HTTP_UPLOAD_DIR_H
@@ -83,8 +83,8 @@ struct tc_upload_progress {
     int64_t since_ns; /* when it began */
 };
 
-/* Open a directory, find out what it can do, remove what a crash left, count the files if there is a
- * quota. `options` is copied.
+/* Open a directory, find out what it can do, remove what a crash left, count the files if there is
+ * a quota. `options` is copied.
  * Parks: never, but blocks the thread   Threads: any   Owns: *out until close
  * Returns 0, -ENOMEM, or what open, O_TMPFILE or reading the directory failed with. */
 TC_NODISCARD int tc_upload_dir_open(const char *path, const struct tc_upload_options *options,
@@ -96,8 +96,8 @@ void tc_upload_dir_close(struct tc_upload_dir *dir);
 /* Costs the same however many there are. Parks: never   Threads: any */
 void tc_upload_dir_statistics(struct tc_upload_dir *dir, struct tc_upload_statistics *out);
 
-/* Copy what is in progress, the oldest first, at most `max`: for so long an upload that begins or ends
- * waits. Returns how many are in progress, which may be more. Parks: never   Threads: any */
+/* Copy what is in progress, the oldest first, at most `max`: for so long an upload that begins or
+ * ends waits. Returns how many are in progress, which may be more. Parks: never   Threads: any */
 size_t tc_upload_dir_progress(struct tc_upload_dir *dir, struct tc_upload_progress *out,
                               size_t max);
 
@@ -116,8 +116,8 @@ TC_NODISCARD int tc__upload_charge(struct tc_upload_dir *dir, uint64_t bytes);
 /* Whether `bytes` more would fit. Returns as tc__upload_charge. */
 TC_NODISCARD int tc__upload_has_room(struct tc_upload_dir *dir, uint64_t bytes);
 
-/* An upload begins; it ends: with `is_stored`, its bytes are in a file that replaced `replaced` bytes.
- * `upload` may be NULL for one that failed before it began. */
+/* An upload begins; it ends: with `is_stored`, its bytes are in a file that replaced `replaced`
+ * bytes. `upload` may be NULL for one that failed before it began. */
 void tc__upload_enter(struct tc_upload_dir *dir, struct tc_upload *upload);
 void tc__upload_leave(struct tc_upload_dir *dir, struct tc_upload *upload, bool is_stored,
                       uint64_t replaced);

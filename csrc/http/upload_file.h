@@ -4,20 +4,20 @@
  *               └──────► abort      nothing is left
  *
  * Every call that touches the disk does so on a thread of the blocking pool, while the fiber waits:
- * a slow disk slows the sender down and nobody else. An upload takes TC_UPLOAD_SLICE_BYTES of memory
- * and its struct, however large the file. Commit writes the file through to the disk (fsync) before
- * it gets its name, and the name (fsync of the directory) before it says so. A file that exists is
- * never touched unless the directory's `overwrite` is set, and then replaced at once.
+ * a slow disk slows the sender down and nobody else. An upload takes TC_UPLOAD_SLICE_BYTES of
+ * memory and its struct, however large the file. Commit writes the file through to the disk (fsync)
+ * before it gets its name, and the name (fsync of the directory) before it says so. A file that
+ * exists is never touched unless the directory's `overwrite` is set, and then replaced at once.
  *
  * INVARIANTS
  *  UF1  No incomplete file is visible under a name that a client or a reader may use, at any time,
  *       also after a crash.
- *  UF2  After a failed commit or an abort nothing of the file is left, and its bytes are given back;
- *       with one exception: if the directory cannot be written through after a file was replaced, the
- *       new one stays.
+ *  UF2  After a failed commit or an abort nothing of the file is left, and its bytes are given
+ *       back; with one exception: if the directory cannot be written through after a file was
+ *       replaced, the new one stays.
  *
- * WHO MAY CALL: the fiber that began the upload; begin to commit or abort may run beside those of any
- * other. Cancelling the fiber does not interrupt a call that has begun.
+ * WHO MAY CALL: the fiber that began the upload; begin to commit or abort may run beside those of
+ * any other. Cancelling the fiber does not interrupt a call that has begun.
  */
 #ifndef TC_HTTP_UPLOAD_FILE_H
 #define TC_HTTP_UPLOAD_FILE_H
@@ -49,15 +49,16 @@ struct tc_upload_stored {
     bool has_replaced; /* a file of that name was there before */
 };
 
-/* Begin a file called `name`, `len` bytes that tc_upload_name_is_valid accepts; NULL: the server makes
- * a name. `total` is its size, -1 if that is not known: what can be refused is refused now.
+/* Begin a file called `name`, `len` bytes that tc_upload_name_is_valid accepts; NULL: the server
+ * makes a name. `total` is its size, -1 if that is not known: what can be refused is refused now.
  * Parks: may   Threads: a fiber   Owns: *out until commit or abort
  * Returns 0, -EEXIST, -EISDIR (overwrite), -EFBIG (max_size), -EDQUOT (quota), -ENOMEM, -EAGAIN (no
  * thread), or what a system call failed with. */
 TC_MAY_PARK TC_NODISCARD int tc_upload_begin(struct tc_upload_dir *dir, const char *name,
                                              size_t len, int64_t total, struct tc_upload **out);
 
-/* Where the next bytes may be put, and how many, at least one; tc_upload_advance says how many were.
+/* Where the next bytes may be put, and how many, at least one; tc_upload_advance says how many
+ * were.
  * Parks: never */
 unsigned char *tc_upload_space(struct tc_upload *upload, size_t *len);
 

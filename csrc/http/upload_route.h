@@ -1,11 +1,12 @@
 /* http/upload_route.h — uploads as a route of a server.
  *
- * What a request does and how it is answered: http/upload.h. A request that a page of another origin has
- * sent ends its connection, so that the body is not waited for. A body that is too slow, malformed or cut
- * off is answered, if at all, as the server does it everywhere, and stores nothing.
+ * What a request does and how it is answered: http/upload.h. A request that a page of another
+ * origin has sent ends its connection, so that the body is not waited for. A body that is too slow,
+ * malformed or cut off is answered, if at all, as the server does it everywhere, and stores
+ * nothing.
  *
- * WHO MAY CALL: see the function; the directory's statistics and progress, any thread until the server
- * is freed.
+ * WHO MAY CALL: see the function; the directory's statistics and progress, any thread until the
+ * server is freed.
  */
 #ifndef TC_HTTP_UPLOAD_ROUTE_H
 #define TC_HTTP_UPLOAD_ROUTE_H
@@ -29,12 +30,14 @@ TC_NODISCARD int tc_http_server_upload(struct tc_http_server *server, const char
 TC_NODISCARD int tc_http_server_upload_dir(struct tc_http_server *server, const char *prefix,
                                            struct tc_upload_dir *dir);
 
-/* As tc_upload_dir_progress, of all directories of a server, one after the other: `max` files in all.
+/* As tc_upload_dir_progress, of all directories of a server, one after the other: `max` files in
+ * all.
  * Parks: never   Threads: any, until the server is freed */
 size_t tc_http_server_upload_progress(const struct tc_http_server *server,
                                       struct tc_upload_progress *out, size_t max);
 
-/* The sum over all directories of a server. Parks: never   Threads: any, until the server is freed */
+/* The sum over all directories of a server.
+ * Parks: never   Threads: any, until the server is freed */
 void tc_http_server_upload_statistics(const struct tc_http_server *server,
                                       struct tc_upload_statistics *out);
 

@@ -164,8 +164,8 @@ void tc_pollfd_close(struct tc_pollfd *slot)
      * do to the slot's next descriptor is one spurious READY. */
     tc_poller_remove(&io->poller, fd);
     tc_fetch_add_release(&slot->generation, 1); /* release [slot-generation]: P3 */
-    /* release [slot-users]: before the words, so that whom we wake there, or who was about to park and
-     * finds READY, does not wait again behind our back. */
+    /* release [slot-users]: before the words, so that whom we wake there, or who was about to park
+     * and finds READY, does not wait again behind our back. */
     (void)tc_fetch_or_release(&slot->users, USER_CLOSING);
     end_wait(worker, &slot->word[TC_READ]);
     end_wait(worker, &slot->word[TC_WRITE]);

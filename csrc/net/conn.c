@@ -1,4 +1,5 @@
-/* A connection's way round: at rest without a fiber, claimed by one source, answered, at rest again.
+/* A connection's way round: at rest without a fiber, claimed by one source, answered, at rest
+ * again.
  *
  *   RESTING ──readable──► REACTING ──nothing left──► RESTING
  *      │                     │ └─done, failed──► CLOSED
@@ -194,10 +195,10 @@ static bool try_rest(struct tc_conn *conn, struct tc_worker *worker, bool is_hel
     return false;
 }
 
-/* The server drains and the protocol has no more to do. What the peer has sent is still served, until
- * the drain deadline; and not all of it need have arrived: while the receive queue was full, the rest
- * waited in the peer's system, which is told only now that there is room. So a connection ends when
- * nothing has come for a while, and the grace is over. Parks. */
+/* The server drains and the protocol has no more to do. What the peer has sent is still served,
+ * until the drain deadline; and not all of it need have arrived: while the receive queue was full,
+ * the rest waited in the peer's system, which is told only now that there is room. So a connection
+ * ends when nothing has come for a while, and the grace is over. Parks. */
 static TC_MAY_PARK bool may_stay(struct tc_conn *conn)
 {
     struct tc_server *server = conn->server;
@@ -219,7 +220,8 @@ static TC_MAY_PARK bool may_stay(struct tc_conn *conn)
     return rc == 0;
 }
 
-/* The protocol waits for a poke, on its fiber because the server drains: nothing is put to rest then.
+/* The protocol waits for a poke, on its fiber because the server drains: nothing is put to rest
+ * then.
  * Returns whether it is to go on. */
 static TC_MAY_PARK bool hold(struct tc_conn *conn)
 {
@@ -285,8 +287,9 @@ static void attach(struct tc_conn *conn, struct tc_worker *worker)
     }
 }
 
-/* May the protocol handle this on the spot? Not while the server drains, which is left to the fiber's
- * loop, and not when a turn's worth of bytes has been handled so already: fibers wait meanwhile. */
+/* May the protocol handle this on the spot? Not while the server drains, which is left to the
+ * fiber's loop, and not when a turn's worth of bytes has been handled so already: fibers wait
+ * meanwhile. */
 static bool may_react(struct tc_conn *conn, struct tc_worker *worker)
 {
     struct tc_server *server = conn->server;

@@ -2,10 +2,10 @@
  * server_internal.h; in order:
  *
  *   close      state DRAINING; one message to every worker
- *   message    the first closes the listener; the last makes the server quiet and begins the sweep, or
- *              the grace before it
- *   grace      connections at rest stay, and are served if input arrives; its end, or abort, begins the
- *              sweep
+ *   message    the first closes the listener; the last makes the server quiet and begins the sweep,
+ *              or the grace before it
+ *   grace      connections at rest stay, and are served if input arrives; its end, or abort, begins
+ *              the sweep
  *   sweep      connections at rest are claimed, a slice at a time, and closed (served once more if
  *              input has arrived); then the drain deadline is armed
  *   deadline   the fibers that still serve are cancelled
@@ -184,8 +184,8 @@ static void prepare_sweep_locked(struct tc_server *server, struct tc_server_part
     part->message.fn = sweep;
 }
 
-/* The grace begins, if there is one and somebody to have it. The message's hold becomes the timer's, so
- * that the last connection ends it. */
+/* The grace begins, if there is one and somebody to have it. The message's hold becomes the
+ * timer's, so that the last connection ends it. */
 static bool begin_grace_locked(struct tc_server *server, struct tc_worker *worker)
 {
     if (server->drain_grace_ns == 0 || server->is_cancelling || tc_list_is_empty(&server->conns) ||
@@ -210,7 +210,8 @@ static void cut_grace(struct tc_worker *worker, struct tc_message *message)
     sweep(worker, message);
 }
 
-/* Returns the worker that is to run cut_grace, NULL: there is no grace to end, or it ends just now. */
+/* Returns the worker that is to run cut_grace, NULL: there is no grace to end, or it ends just
+ * now. */
 static struct tc_worker *end_grace_locked(struct tc_server *server)
 {
     if (!server->is_in_grace ||

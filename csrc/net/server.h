@@ -5,8 +5,8 @@
  * loaded of the server's workers by registering it with that worker's poller; no message is sent.
  * A connection at rest owns no stack and no fiber: a callback waiter lies in the read word of its
  * descriptor slot. Whoever claims that waiter (readiness, idle deadline, drain) acts alone:
- * readiness lets the protocol `react` on the spot, and attaches a fiber that runs its `serve` only for
- * what may have to wait.
+ * readiness lets the protocol `react` on the spot, and attaches a fiber that runs its `serve` only
+ * for what may have to wait.
  *
  *   LISTENING ──close──► DRAINING ──last connection gone──► CLOSED ──wait──► free
  *                           └──drain deadline: cancel fibers, close all──┘
@@ -14,7 +14,8 @@
  *  state      listener      resting connections         served connections
  *  LISTENING  registered    stay                        stay
  *  DRAINING   closed        are closed when the grace   may finish until the drain deadline; done
- *                           ends, at once without one   when silent for 100 ms, and the grace is over
+ *                           ends, at once without one   when silent for 100 ms, and the grace is
+ *                                                       over
  *  CLOSED     closed        none                        none
  *
  * The grace is for protocols that can tell a client that its connection ends (tc_conn_is_draining):
@@ -57,7 +58,8 @@ enum tc_verdict {
     /* Wait for tc_conn_poke, or for input: like TC_CONN_REST, but counted as served: the idle
      * deadline does not end it, and a drain leaves it the time that served connections have. */
     TC_CONN_HOLD,
-    /* From `react` only: tc_conn_go_on is called before the batch of events ends (tc_io_put_off). */
+    /* From `react` only: tc_conn_go_on is called before the batch of events ends
+     * (tc_io_put_off). */
     TC_CONN_LATER,
 };
 
@@ -119,7 +121,8 @@ struct tc_server_statistics {
 
 /* Bind, listen, register. Once it returns 0, clients can connect.
  * Parks: never   Threads: any   Owns: *out is the caller's until tc_server_free
- * Returns 0, -EINVAL (bad host, more workers than exist, listen_fd does not listen), -EADDRINUSE, -EACCES, -ENOMEM, ... */
+ * Returns 0, -EINVAL (bad host, more workers than exist, listen_fd does not listen), -EADDRINUSE,
+ * -EACCES, -ENOMEM, ... */
 TC_NODISCARD int tc_server_start(struct tc_runtime *runtime, const struct tc_protocol *protocol,
                                  const struct tc_server_options *options, struct tc_server **out);
 
@@ -133,7 +136,8 @@ void tc_server_abort(struct tc_server *server);
  * Returns 0, -ETIMEDOUT, -EINTR (plain threads only), -ECANCELED (fibers only). */
 TC_MAY_PARK TC_NODISCARD int tc_server_wait(struct tc_server *server, int64_t deadline_ns);
 
-/* One wait of tc_server_wait_start, in memory of the caller's; touched under the server's lock only. */
+/* One wait of tc_server_wait_start, in memory of the caller's; touched under the server's lock
+ * only. */
 struct tc_server_waiter {
     struct tc_list node; /* in the server's list while it waits                                 */
     struct tc_server *server;
@@ -141,7 +145,8 @@ struct tc_server_waiter {
     uint64_t seq;
 };
 
-/* The same with a callback waiter, which must not be waiting: it will be claimed and readied with 0.
+/* The same with a callback waiter, which must not be waiting: it will be claimed and readied with
+ * 0.
  * Parks: never   Threads: one at a time for each waiter
  * Owns: `node` and `waiter` are the server's until the callback, or until withdrawn
  * Returns 0: CLOSED already, no callback; -EINPROGRESS. */
@@ -191,7 +196,8 @@ void tc_conn_count_in(struct tc_conn *conn, uint64_t bytes); /* statistics and i
 void tc_conn_count_out(struct tc_conn *conn, uint64_t bytes);
 bool tc_conn_is_draining(struct tc_conn *conn);
 
-/* The last byte in or out went at `now_ns`, which spares a look at the clock when react or serve returns. */
+/* The last byte in or out went at `now_ns`, which spares a look at the clock when react or serve
+ * returns. */
 void tc_conn_set_active(struct tc_conn *conn, int64_t now_ns);
 
 /* Say why the connection ends; `error` is -errno, counted when it is closed. Returns TC_CONN_CLOSE,

@@ -50,8 +50,8 @@ struct tc_stream_ops {
     /* `has_more`: more follows at once, and a packet that is not full may wait for it. */
     ssize_t (*sendv)(struct tc_stream *stream, const struct iovec *iov, int count, bool has_more,
                      enum tc_direction *want);
-    /* NULL, or -EINVAL for a file it cannot take from: the file is copied through the worker's scratch
-     * buffer. */
+    /* NULL, or -EINVAL for a file it cannot take from: the file is copied through the worker's
+     * scratch buffer. */
     ssize_t (*send_file)(struct tc_stream *stream, int file_fd, off_t offset, size_t len,
                          enum tc_direction *want);
     /* Tell the peer that no more will come. */
@@ -125,8 +125,8 @@ static inline size_t tc_stream_buffered(const struct tc_stream *stream)
 }
 
 /* Look at the first byte that a receive would return, and leave it there: one system call, whatever
- * `try_read` says, which is set for what was found. Returns 1, 0 at the end, -EAGAIN: nothing yet, or
- * -errno. The stream's owner only. */
+ * `try_read` says, which is set for what was found. Returns 1, 0 at the end, -EAGAIN: nothing yet,
+ * or -errno. The stream's owner only. */
 ssize_t tc_stream_peek(struct tc_stream *stream);
 
 /* True if a receive would return something now: bytes, the end, or an error. One system call unless
@@ -159,8 +159,9 @@ TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_sendv_more(struct tc_stream *stream,
 TC_MAY_PARK TC_NODISCARD int tc_stream_send_all(struct tc_stream *stream, const void *buf,
                                                 size_t len, int64_t deadline_ns);
 
-/* Send at least one byte of a regular file, and at most `len`, from `offset`. Reading the file blocks
- * the worker as long as it is not cached. Returns the count, 0 where the file ends, or -errno. */
+/* Send at least one byte of a regular file, and at most `len`, from `offset`. Reading the file
+ * blocks the worker as long as it is not cached. Returns the count, 0 where the file ends, or
+ * -errno. */
 TC_MAY_PARK TC_NODISCARD ssize_t tc_stream_send_file_some(struct tc_stream *stream, int file_fd,
                                                           off_t offset, size_t len,
                                                           int64_t deadline_ns);

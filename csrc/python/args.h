@@ -32,8 +32,8 @@ TC_NODISCARD int tc_py_bind(const struct tc_py_params *params, PyObject *const *
 TC_NODISCARD int tc_py_integer(PyObject *b_value, const char *name, bool none, int64_t low,
                                int64_t high, int64_t *out);
 
-/* Convert seconds to nanoseconds, rounding up; what does not fit is TC_NEVER. NULL leaves *out as it
- * is, None gives TC_NEVER. NaN is refused; so are numbers below 0, and 0 too if `positive`. */
+/* Convert seconds to nanoseconds, rounding up; what does not fit is TC_NEVER. NULL leaves *out as
+ * it is, None gives TC_NEVER. NaN is refused; so are numbers below 0, and 0 too if `positive`. */
 TC_NODISCARD int tc_py_seconds(PyObject *b_value, const char *name, bool positive, int64_t *out);
 
 /* The same for how long to wait: below 0 counts as 0. */

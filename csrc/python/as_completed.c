@@ -123,7 +123,7 @@ static PyObject *handle_timeout(PyObject *object, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef timeout_def = {"_handle_timeout", handle_timeout, METH_NOARGS, NULL};
 
-/* ---- one step of the iteration ---------------------------------------------------------------- */
+/* ---- one step of the iteration ------------------------------------------------------------- */
 
 /* What stands first. Returns DONE or ERROR. */
 static enum tc_py_outcome take(struct next_operation *self, PyObject **value)

@@ -8,7 +8,8 @@
 
 #include <errno.h>
 
-/* A signal that arrives just before the thread sleeps does not wake it. It is seen so much later. */
+/* A signal that arrives just before the thread sleeps does not wake it. It is seen so much
+ * later. */
 #define SIGNAL_LOOK_NS (TC_NS_PER_SEC / 2)
 
 /* As for wakeups: type-stable, one per process. */
@@ -127,8 +128,8 @@ static void set_timeout(struct tc_py_channel *channel, const char *what)
     PyErr_Format(PyExc_TimeoutError, "%s %R within the timeout", what, channel);
 }
 
-/* Wait in the channel, whose queue the sleeper stands in. Returns true if the wait ended there; false
- * with an exception set if it was withdrawn. */
+/* Wait in the channel, whose queue the sleeper stands in. Returns true if the wait ended there;
+ * false with an exception set if it was withdrawn. */
 static bool sleep_in(struct tc_py_channel *channel, struct tc_py_sleeper *sleeper,
                      int64_t deadline_ns, const char *what)
 {

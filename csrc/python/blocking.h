@@ -1,9 +1,10 @@
 /* python/blocking.h — a plain Python thread waits in channels.
  *
- * The thread tries and enters the queues attached, sleeps detached on a futex, and leaves the queues
- * attached; so it may wait in a channel of objects (python/channel.h), and it keeps its place in the
- * queue while Python's signal handlers run. The waiter lies in type-stable memory, because a fiber or
- * a thread that has claimed it may still look at it when the sleeper has gone on.
+ * The thread tries and enters the queues attached, sleeps detached on a futex, and leaves the
+ * queues attached; so it may wait in a channel of objects (python/channel.h), and it keeps its
+ * place in the queue while Python's signal handlers run. The waiter lies in type-stable memory,
+ * because a fiber or a thread that has claimed it may still look at it when the sleeper has gone
+ * on.
  *
  * A signal handler that raises ends the wait. If something is handed over at that very moment, the
  * exception wins: a receiver's item is dropped.
@@ -29,7 +30,8 @@ struct tc_py_sleeper {
     struct tc_parker parker;
 };
 
-/* Refuse a thread on which a loop runs, ours or asyncio's. Returns 0, or -1 with RuntimeError set. */
+/* Refuse a thread on which a loop runs, ours or asyncio's. Returns 0, or -1 with RuntimeError
+ * set. */
 int tc_py_blocking_check(struct tc_py_loop_state *state, const char *function);
 
 /* Returns NULL with MemoryError set. */
@@ -39,9 +41,9 @@ struct tc_py_sleeper *tc_py_sleeper_new(void);
 void tc_py_sleeper_free(struct tc_py_sleeper *sleeper);
 
 /* Sleep until the waiter was claimed and readied, or the deadline. Runs Python's signal handlers.
- * Returns 1 readied, 0 too late, or a handler has forked and this is the child, where nobody will come;
- * -1 a handler raised. After the last two the caller withdraws, unless a fork has lost the channel; if
- * that says that delivery won, it calls tc_py_sleeper_finish. */
+ * Returns 1 readied, 0 too late, or a handler has forked and this is the child, where nobody will
+ * come; -1 a handler raised. After the last two the caller withdraws, unless a fork has lost the
+ * channel; if that says that delivery won, it calls tc_py_sleeper_finish. */
 int tc_py_sleeper_wait(struct tc_py_sleeper *sleeper, int64_t deadline_ns);
 
 /* The waiter was claimed: sleep until it has been readied. */

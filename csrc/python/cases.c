@@ -14,7 +14,8 @@ size_t tc_py_cases_size(const struct tc_py_cases *self)
 
 /* ---- arguments -------------------------------------------------------------------------- */
 
-/* Take channel and item of the operation that case `index` is. Returns 0, or -1 with an exception. */
+/* Take channel and item of the operation that case `index` is. Returns 0, or -1 with an
+ * exception. */
 static int take_case(struct tc_py_cases *self, struct tc_py_loop_state *state, uint32_t index,
                      PyObject *b_object)
 {

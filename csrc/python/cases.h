@@ -1,8 +1,8 @@
 /* python/cases.h — the cases of a select, taken out of the operations that describe them.
  *
  * select(a.recv(), None, b.send(x)) is given operations that nobody has awaited. Their channels and
- * items pass to one struct tc_py_cases; the operations are spent. While a select waits, its items are
- * visited by the channels in whose queues they stand (CH1 in python/channel.h).
+ * items pass to one struct tc_py_cases; the operations are spent. While a select waits, its items
+ * are visited by the channels in whose queues they stand (CH1 in python/channel.h).
  *
  * who may call what: attached threads; one at a time for each struct.
  */
@@ -28,14 +28,14 @@ struct tc_py_cases {
 };
 
 /* Read the arguments of `function`(*cases, timeout=None, default=<none>).
- * Returns 0, or -1 with TypeError, ValueError, RuntimeError or MemoryError set; then, too, the struct
- * is to be cleared, and the operations are spent. */
+ * Returns 0, or -1 with TypeError, ValueError, RuntimeError or MemoryError set; then, too, the
+ * struct is to be cleared, and the operations are spent. */
 TC_NODISCARD int tc_py_cases_parse(struct tc_py_cases *self, struct tc_py_loop_state *state,
                                    const char *function, PyObject *const *args, Py_ssize_t nargs,
                                    PyObject *names);
 
-/* Try once. Returns the index of a case; -EAGAIN; or -EPIPE with ChannelClosed set, for a channel that
- * a fork has lost. */
+/* Try once. Returns the index of a case; -EAGAIN; or -EPIPE with ChannelClosed set, for a channel
+ * that a fork has lost. */
 TC_NODISCARD int tc_py_cases_try(struct tc_py_cases *self);
 
 /* The result of the case that has taken place, (index, value), or NULL with ChannelClosed or

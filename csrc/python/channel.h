@@ -1,26 +1,30 @@
-/* python/channel.h — tinycoro.Channel: sync/channel.h with Python's items and Python's ways to wait.
+/* python/channel.h — tinycoro.Channel: sync/channel.h with Python's items and Python's ways to
+ * wait.
  *
- * A channel of objects (items=object) carries TC_VALUE_POINTER values, each one reference. A channel
- * of bytes, int or float carries values that need no Python; such a one is shared with C fibers.
+ * A channel of objects (items=object) carries TC_VALUE_POINTER values, each one reference. A
+ * channel of bytes, int or float carries values that need no Python; such a one is shared with C
+ * fibers.
  *
  *   who waits                  with                      file
  *   a task of one of our loops an operation, a wakeup    channel_wait.c, wakeup.h
  *   a task of asyncio          the same, and a guest     guest.h
  *   a plain thread             a record, a futex         blocking.h
  *   a task, in several         an operation, a wakeup    select.c
- *   a C fiber                  tc_channel_send and recv  sync/channel.h; never in a channel of objects
+ *   a C fiber                  tc_channel_send and recv  sync/channel.h; not in one of objects
  *
- * THE COLLECTOR AND ITEMS. tp_traverse of a channel of objects visits, under the channel's lock, the
- * items in the ring and those with the senders that wait. For that to be right they may not move
- * while the collector counts: so the items of such a channel are moved by attached threads only, the
- * threads that the collector stops (or that wait for the GIL). An operation that holds an item
- * which is not in the channel visits it itself; nobody visits an item that has been handed to a
- * receiver which has not run yet: it looks referenced from outside, which is safe.
+ * THE COLLECTOR AND ITEMS. tp_traverse of a channel of objects visits, under the channel's lock,
+ * the items in the ring and those with the senders that wait. For that to be right they may not
+ * move while the collector counts: so the items of such a channel are moved by attached threads
+ * only, the threads that the collector stops (or that wait for the GIL). An operation that holds an
+ * item which is not in the channel visits it itself; nobody visits an item that has been handed to
+ * a receiver which has not run yet: it looks referenced from outside, which is safe.
  *
  * INVARIANTS
  *  CH1  A reference to an item is visited by one object at most.
- *  CH2  Under the lock of a channel of objects nothing is allocated or released, and no Python runs.
- *  CH3  A channel of another process generation counts as closed and empty; its lock is not touched.
+ *  CH2  Under the lock of a channel of objects nothing is allocated or released, and no Python
+ *       runs.
+ *  CH3  A channel of another process generation counts as closed and empty; its lock is not
+ *       touched.
  *
  * who may call what: attached threads, any; operations as in operation.h.
  */
@@ -101,8 +105,8 @@ void tc_py_channel_set_closed(struct tc_py_channel *channel, Py_ssize_t index);
  * Returns 0, or -1 with TypeError, OverflowError or MemoryError set. */
 TC_NODISCARD int tc_py_item_encode(uint8_t items, PyObject *b_object, struct tc_value *out);
 
-/* The object that a received value means; takes the value. A new reference, or NULL with MemoryError
- * set: then the item is lost. */
+/* The object that a received value means; takes the value. A new reference, or NULL with
+ * MemoryError set: then the item is lost. */
 PyObject *tc_py_item_decode(struct tc_value value);
 
 /* Drop a value and leave nothing behind. May run Python. */

@@ -376,7 +376,8 @@ static int channel_operation_clear(PyObject *object)
     return 0;
 }
 
-/* An operation that sends one that sends one… dies by way of the trashcan, which comes here twice. */
+/* An operation that sends one that sends one… dies by way of the trashcan, which comes here
+ * twice. */
 static void channel_operation_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);

@@ -100,9 +100,10 @@ static inline void tc_py_revive(PyObject *object, PyTypeObject *type)
 #define TC_PY_FREE_THREADED 0
 #endif
 
-/* Without the GIL, every thread that makes an object or calls a method writes to the reference count
- * of the type or method, and threads that do so at once pass that cache line to and fro. What lives
- * as long as the process is better not counted. `object` is known to this thread only so far. */
+/* Without the GIL, every thread that makes an object or calls a method writes to the reference
+ * count of the type or method, and threads that do so at once pass that cache line to and fro. What
+ * lives as long as the process is better not counted. `object` is known to this thread only so
+ * far. */
 #if !TC_PY_FREE_THREADED
 static inline void tc_py_immortalize(PyObject *object)
 {

@@ -3,8 +3,8 @@
  * In debug mode a loop notes for every future, task, handle and operation the stack that made it,
  * and times whatever it runs. The stacks lie in one table of the module, under the addresses of the
  * objects; an object carries one bit that says whether it is there. So without debug mode nothing
- * grows, and the cost is one predictable branch: in the making of an object, and in the running of a
- * node.
+ * grows, and the cost is one predictable branch: in the making of an object, and in the running of
+ * a node.
  *
  * INVARIANTS
  *  DB1  An entry of the table belongs to a living object, which forgets it before its memory goes.
@@ -54,16 +54,16 @@ PyObject *tc_py_debug_traceback(struct tc_py_loop_state *state, PyObject *b_obje
 /* The same as the value of an attribute: None if nothing was noted. */
 PyObject *tc_py_debug_attribute(struct tc_py_loop_state *state, PyObject *b_object);
 
-/* The same as text: `title`, a colon, the lines; empty if nothing was noted. A new reference, or NULL
- * with an exception set. */
+/* The same as text: `title`, a colon, the lines; empty if nothing was noted. A new reference, or
+ * NULL with an exception set. */
 PyObject *tc_py_debug_text(struct tc_py_loop_state *state, PyObject *b_object, const char *title);
 
 /* Warn that the operation `self`, called `name`, was never awaited, with the stack that made it if
  * debug mode knows it. Leaves a pending exception alone; for a finalizer. */
 void tc_py_warn_never_awaited(PyObject *self, const char *name);
 
-/* Note where a server is started, if that is wanted; the stack as text, NULL if it is not known or on
- * an error. Neither leaves an exception. */
+/* Note where a server is started, if that is wanted; the stack as text, NULL if it is not known or
+ * on an error. Neither leaves an exception. */
 void tc_py_debug_trace_server(PyObject *b_server);
 PyObject *tc_py_debug_server_text(PyObject *b_server);
 

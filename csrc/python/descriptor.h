@@ -14,8 +14,8 @@
  *
  * INVARIANTS
  *  DE1  table[fd] is NULL or the registered record whose fd is that number.
- *  DE2  A record of a stream or listener is embedded in its object, which takes it out before it dies;
- *       one of callbacks belongs to the table.
+ *  DE2  A record of a stream or listener is embedded in its object, which takes it out before it
+ *       dies; one of callbacks belongs to the table.
  *
  * who may call what: the loop's thread, attached.
  */
@@ -66,7 +66,8 @@ TC_NODISCARD int tc_py_descriptor_add_level(struct tc_py_loop *loop, struct tc_p
 TC_NODISCARD int tc_py_descriptor_enable(struct tc_py_loop *loop, struct tc_py_descriptor *self,
                                          bool enabled);
 
-/* Take a record out, before its descriptor is closed; its fd stays. Does nothing if it is in no table. */
+/* Take a record out, before its descriptor is closed; its fd stays. Does nothing if it is in no
+ * table. */
 void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *self);
 
 /* Deliver one event of the loop's poller. */

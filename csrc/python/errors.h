@@ -17,8 +17,8 @@ PyObject *tc_py_error_os(int error, const char *attempt, const char *name);
 /* Set RuntimeError: `what` was made before a fork and this process is the child. Returns NULL. */
 PyObject *tc_py_error_forked(const char *what);
 
-/* The exception that the arguments of a throw() mean, checked as a coroutine does it: a new reference,
- * or NULL with TypeError, or with a warning that is an error. */
+/* The exception that the arguments of a throw() mean, checked as a coroutine does it: a new
+ * reference, or NULL with TypeError, or with a warning that is an error. */
 PyObject *tc_py_thrown_exception(PyObject *const *args, Py_ssize_t nargs);
 
 #endif

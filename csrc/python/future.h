@@ -6,8 +6,8 @@
  * future has one waiter, and costs no list.
  *
  * INVARIANTS
- *  FU1  PENDING is left once; from then on `callbacks` is NULL or, of a failed future, the traceback
- *       that its exception had then: whoever awaits it gets the exception with that one.
+ *  FU1  PENDING is left once; from then on `callbacks` is NULL or, of a failed future, the
+ *       traceback that its exception had then: whoever awaits it gets the exception with that one.
  *  FU2  `result`: NULL while PENDING; the result; the exception; or, CANCELLED, the CancelledError
  *       that ended the task, else the message of cancel() or NULL.
  *
@@ -85,8 +85,8 @@ extern const struct tc_py_node_ops tc_py_future_ops;
 /* True for instances of our Future and of classes derived from it. Threads: attached, any */
 bool tc_py_is_future(const struct tc_py_loop_state *state, PyObject *object);
 
-/* True for those whose type is exactly one of ours: what they do is not overridden. Not for one that
- * was never initialised: its methods refuse. Threads: attached, any */
+/* True for those whose type is exactly one of ours: what they do is not overridden. Not for one
+ * that was never initialised: its methods refuse. Threads: attached, any */
 static inline bool tc_py_is_native(const struct tc_py_loop_state *state, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
@@ -95,7 +95,8 @@ static inline bool tc_py_is_native(const struct tc_py_loop_state *state, PyObjec
            tc_likely(((struct tc_py_future *)object)->loop != NULL);
 }
 
-/* True for those, and for whatever says that it is a future, as asyncio asks. Threads: attached, any */
+/* True for those, and for whatever says that it is a future, as asyncio asks. Threads: attached,
+ * any */
 bool tc_py_is_any_future(struct tc_py_loop_state *state, PyObject *object);
 
 /* The loop of any future: a new reference, or NULL with an exception set. Threads: attached, any */
@@ -130,8 +131,8 @@ PyObject *tc_py_future_cancelled_error(struct tc_py_future *future);
 /* The exception of a failed future, borrowed, marked as seen; NULL if it has none. */
 PyObject *tc_py_future_seen_exception(struct tc_py_future *future);
 
-/* The attribute _cancel_message: that of a cancel() which has not been raised yet, or of a cancelled
- * future. */
+/* The attribute _cancel_message: that of a cancel() which has not been raised yet, or of a
+ * cancelled future. */
 PyObject *tc_py_future_get_message(PyObject *self, void *closure);
 int tc_py_future_set_message(PyObject *self, PyObject *b_value, void *closure);
 
@@ -142,8 +143,8 @@ int tc_py_future_cancel(struct tc_py_future *future, PyObject *b_message);
  * Returns 1, 0, or -1 with an exception set. */
 int tc_py_cancel_object(struct tc_py_loop_state *state, PyObject *b_object, PyObject *b_message);
 
-/* A repr by one of asyncio's functions, or a short one of our own on a foreign thread or in the child
- * of a fork. Threads: attached, any   Returns a new reference or NULL. */
+/* A repr by one of asyncio's functions, or a short one of our own on a foreign thread or in the
+ * child of a fork. Threads: attached, any   Returns a new reference or NULL. */
 PyObject *tc_py_future_repr_by(PyObject *self, PyObject *b_function);
 
 /* Parts of the types that derive from Future: collector hooks, finalizer, await. */

@@ -53,8 +53,8 @@ static bool has_failed(struct tc_py_loop_state *state, PyObject *b_child)
 
 /* ---- the end ---------------------------------------------------------------------------- */
 
-/* What stands in the list for a cancelled child: as in asyncio, an error of its own, with the message
- * of Future.cancel(), else with ''. */
+/* What stands in the list for a cancelled child: as in asyncio, an error of its own, with the
+ * message of Future.cancel(), else with ''. */
 static int set_cancelled_result(struct tc_py_loop_state *state, struct tc_py_ending *outcome,
                                 PyObject *b_child)
 {
@@ -90,8 +90,8 @@ static PyObject *child_result(struct tc_py_loop_state *state, PyObject *b_child)
     return outcome.value;
 }
 
-/* Make the list of results of that of the children, which is the gather's no more: to end a child may
- * run what looks at the gather. A new reference or NULL. */
+/* Make the list of results of that of the children, which is the gather's no more: to end a child
+ * may run what looks at the gather. A new reference or NULL. */
 static PyObject *collect(struct tc_py_gather *gather)
 {
     struct tc_py_loop_state *state = gather->future.loop->state;
@@ -122,8 +122,8 @@ static void fail_with_pending(struct tc_py_gather *gather)
                      PyErr_GetRaisedException());
 }
 
-/* Set the CancelledError of a gather that was cancelled: as in asyncio, that of the last child, with
- * the message that cancel() handed down to it. */
+/* Set the CancelledError of a gather that was cancelled: as in asyncio, that of the last child,
+ * with the message that cancel() handed down to it. */
 static void set_cancelled(struct tc_py_gather *gather, PyObject *b_last)
 {
     struct tc_py_loop_state *state = gather->future.loop->state;
@@ -329,9 +329,9 @@ static void gather_dealloc(PyObject *self)
 
 /* ---- making ----------------------------------------------------------------------------- */
 
-/* Which arguments have been seen: a hash table of places, so that an argument that is given twice has
- * one future. Among many arguments, which come in a tuple that owns them, only an object with more
- * than one reference can be there twice; few may be borrowed from the caller's frame. */
+/* Which arguments have been seen: a hash table of places, so that an argument that is given twice
+ * has one future. Among many arguments, which come in a tuple that owns them, only an object with
+ * more than one reference can be there twice; few may be borrowed from the caller's frame. */
 struct seen {
     PyObject *const *b_arguments;
     uint32_t *slots; /* owned; place + 1, or 0; made when it is needed                          */

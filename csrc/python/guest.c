@@ -506,7 +506,8 @@ static PyObject *cancel_late(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef cancel_late_def = {"_cancel_late", cancel_late, METH_NOARGS, NULL};
 
-/* Have the running task of asyncio cancelled in the next turn. Returns 0, or -1 with an exception. */
+/* Have the running task of asyncio cancelled in the next turn. Returns 0, or -1 with an
+ * exception. */
 static int cancel_next_turn(struct tc_py_guest *guest, PyObject *b_exception)
 {
     PyObject *asyncio = PyImport_ImportModule("asyncio");

@@ -6,18 +6,19 @@
  * is returned without one.
  *
  * Each such loop has one hidden inbox, made at the first wait: a mailbox whose descriptor that loop
- * watches through add_reader. Only the loop owns it, as the reader's callback: so it goes when the loop
- * is closed, and ends the waits that are left. Their tasks never run again and must not take from a
- * channel.
+ * watches through add_reader. Only the loop owns it, as the reader's callback: so it goes when the
+ * loop is closed, and ends the waits that are left. Their tasks never run again and must not take
+ * from a channel.
  *
  *   wait begins     tc_py_guest_mailbox: the guest, and the inbox of its loop
  *   outcome         tc_py_guest_wake: schedules the callbacks by loop.call_soon, the task runs, and
  *                   resumes the operation through its coroutine
- *   cancel          the task calls guest.cancel(): the wait is withdrawn; or delivery was faster, and
- *                   cancel() returns False: the task will throw CancelledError at its next step. There
- *                   tc_py_guest_delivery_wins lets the operation return what was delivered, and has
- *                   the task cancelled in the next turn. So the rule of Channel holds here too: the
- *                   cancel is raised at the next wait, or is dropped if the coroutine returns first.
+ *   cancel          the task calls guest.cancel(): the wait is withdrawn; or delivery was faster,
+ *                   and cancel() returns False: the task will throw CancelledError at its next
+ *                   step. There tc_py_guest_delivery_wins lets the operation return what was
+ *                   delivered, and has the task cancelled in the next turn. So the rule of Channel
+ *                   holds here too: the cancel is raised at the next wait, or is dropped if the
+ *                   coroutine returns first.
  *
  * who may call what: the thread of the other loop, attached.
  */
@@ -30,8 +31,8 @@
 
 #include <stdbool.h>
 
-/* The mailbox for a wait of `op`; op->guest is set. Borrowed, or NULL with RuntimeError (no loop runs
- * here), or another exception. */
+/* The mailbox for a wait of `op`; op->guest is set. Borrowed, or NULL with RuntimeError (no loop
+ * runs here), or another exception. */
 struct tc_py_mailbox *tc_py_guest_mailbox(struct tc_py_operation *op);
 
 /* The wait is over: let the other loop resume its task. Reports what fails as unraisable. */
@@ -44,8 +45,8 @@ void tc_py_guest_leave(struct tc_py_operation *op);
  * Then it will come again, and the operation is to be resumed. */
 bool tc_py_guest_delivery_wins(struct tc_py_operation *op, PyObject *b_exception);
 
-/* loop.call_later(delay, callback) of the other loop, for an operation that has a guest: the handle,
- * a new reference, or NULL with an exception set. */
+/* loop.call_later(delay, callback) of the other loop, for an operation that has a guest: the
+ * handle, a new reference, or NULL with an exception set. */
 PyObject *tc_py_guest_call_later(struct tc_py_operation *op, double delay, PyObject *b_callback);
 
 #endif

@@ -33,9 +33,9 @@ struct tc_py_handle *tc_py_handle_new(struct tc_py_loop *loop, PyTypeObject *typ
                                       PyObject *b_callback, PyObject *const *b_arguments,
                                       Py_ssize_t count, PyObject *b_context);
 
-/* Make the handle of an add_done_callback: it goes into the ready queue when the future that has it in
- * its callbacks is done, with that as its argument. Returns a new reference, or NULL with an exception
- * set. */
+/* Make the handle of an add_done_callback: it goes into the ready queue when the future that has it
+ * in its callbacks is done, with that as its argument. Returns a new reference, or NULL with an
+ * exception set. */
 struct tc_py_handle *tc_py_handle_new_later(struct tc_py_loop *loop, PyObject *b_callback,
                                             PyObject *b_context);
 

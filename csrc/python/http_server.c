@@ -202,7 +202,8 @@ int tc_py_http_check_idle(struct tc_py_http_server *self)
     return 0;
 }
 
-/* Whether there is a handler for GET of exactly this path. Returns 1, 0, or -1 with MemoryError set. */
+/* Whether there is a handler for GET of exactly this path. Returns 1, 0, or -1 with MemoryError
+ * set. */
 static int is_handled(struct tc_py_http_server *self, PyObject *b_path)
 {
     struct tc_http_patterns patterns = {NULL, 0, 0};

@@ -1,11 +1,11 @@
 /* python/http_server.h — tinycoro.HTTPServer: limits, and routes that are fixed while it runs.
  *
- * The object keeps its routes as a list; each start makes a native server of them. The native server
- * that checked the routes as they came is used for the first start.
+ * The object keeps its routes as a list; each start makes a native server of them. The native
+ * server that checked the routes as they came is used for the first start.
  *
  * INVARIANTS
- *  HS1  `model` has every fixed answer of `routes`, `files` and `uploads`, and was never started; NULL:
- *       to be made again.
+ *  HS1  `model` has every fixed answer of `routes`, `files` and `uploads`, and was never started;
+ *       NULL: to be made again.
  *  HS2  Routes change only while no run is on or beginning.
  *
  * who may call what: attached threads; `routes`, `model` and `last_http` in the object's critical
@@ -54,28 +54,29 @@ int tc_py_http_route_error(int error, PyObject *b_path);
  * (http_server.c). */
 struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields);
 
-/* HS1: the model there is, or a new one, borrowed; NULL with an exception set. In the critical section,
- * which it may leave to make one: what was found in it before may have changed (http_server.c). */
+/* HS1: the model there is, or a new one, borrowed; NULL with an exception set. In the critical
+ * section, which it may leave to make one: what was found in it before may have changed
+ * (http_server.c). */
 struct tc_http_server *tc_py_http_model(struct tc_py_http_server *self);
 
-/* HS1: add an item that the model has got to its list, or else drop the model. In the critical section,
- * which has not been left since the model got it (http_server.c). */
+/* HS1: add an item that the model has got to its list, or else drop the model. In the critical
+ * section, which has not been left since the model got it (http_server.c). */
 int tc_py_http_keep(struct tc_py_http_server *self, PyObject *b_list, PyObject *b_item);
 
 /* ---- http_log.c --------------------------------------------------------------------------- */
 
-/* Check and keep what access_log= was given; NULL: None. Returns 0, or -1 with TypeError or ValueError
- * set. */
+/* Check and keep what access_log= was given; NULL: None. Returns 0, or -1 with TypeError or
+ * ValueError set. */
 int tc_py_http_keep_log(struct tc_py_http_server *self, PyObject *b_log);
 
-/* Give `native` a log, if there is to be one; opens a file, detached. Returns 0, or -1 with an exception
- * set. */
+/* Give `native` a log, if there is to be one; opens a file, detached. Returns 0, or -1 with an
+ * exception set. */
 int tc_py_http_open_log(struct tc_py_http_server *self, struct tc_http_server *native);
 
 /* ---- http_options.c ----------------------------------------------------------------------- */
 
-/* Make an object of what HTTPServer() was called with, with no routes. Returns a new reference, or NULL
- * with an exception set. */
+/* Make an object of what HTTPServer() was called with, with no routes. Returns a new reference, or
+ * NULL with an exception set. */
 struct tc_py_http_server *tc_py_http_server_make(PyTypeObject *type,
                                                  const struct tc_py_server_kind *kind,
                                                  PyObject *args, PyObject *kwargs);
@@ -100,8 +101,8 @@ extern const char tc_py_http_upload_doc[];
 PyObject *tc_py_http_upload(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames);
 
-/* Give `native` what an item of `uploads` says; detaches meanwhile. Returns 0, or -1 with an exception
- * set. */
+/* Give `native` what an item of `uploads` says; detaches meanwhile. Returns 0, or -1 with an
+ * exception set. */
 int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_item);
 
 /* ---- http_statistics.c -------------------------------------------------------------------- */
@@ -123,8 +124,8 @@ PyObject *tc_py_http_route(PyObject *object, PyObject *const *args, Py_ssize_t n
 /* Add the patterns of the handlers to an empty table. Returns 0, or -1 with MemoryError set. */
 int tc_py_http_fill(struct tc_py_http_server *self, struct tc_http_patterns *patterns);
 
-/* A desk with all handlers, for a run that begins; its clerk is the running loop, or one in a thread of
- * its own. Returns one reference, or NULL with an exception set. */
+/* A desk with all handlers, for a run that begins; its clerk is the running loop, or one in a
+ * thread of its own. Returns one reference, or NULL with an exception set. */
 struct tc_http_desk *tc_py_http_desk(struct tc_py_http_server *self);
 
 /* Create _set_loop_thread(). */

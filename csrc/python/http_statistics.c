@@ -46,8 +46,8 @@ static PyObject *progress_record(PyTypeObject *type, const struct tc_upload_prog
     return record;
 }
 
-/* What is being uploaded to a server that runs: a tuple of `type`. Returns a new reference, or NULL with
- * an exception set. */
+/* What is being uploaded to a server that runs: a tuple of `type`. Returns a new reference, or NULL
+ * with an exception set. */
 static PyObject *uploading(PyTypeObject *type, const struct tc_http_server *native)
 {
     struct tc_upload_progress *found = PyMem_Malloc(SHOWN_MAX * sizeof(*found));

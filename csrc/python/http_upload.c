@@ -15,8 +15,8 @@ enum { OVERWRITE = 1 << 0, NO_SYNC = 1 << 1 };
 /* What an item of `uploads` holds, in its order. */
 enum { PREFIX, DIRECTORY, MAX_SIZE, QUOTA, MODE, SWITCHES, ORIGINS };
 
-/* Open the directory of an item, detached, since it may have many files to be counted. Returns NULL with
- * OSError set. */
+/* Open the directory of an item, detached, since it may have many files to be counted. Returns NULL
+ * with OSError set. */
 static struct tc_upload_dir *open_directory(PyObject *b_item)
 {
     const char *directory = PyBytes_AS_STRING(PyTuple_GET_ITEM(b_item, DIRECTORY));
@@ -40,7 +40,8 @@ static struct tc_upload_dir *open_directory(PyObject *b_item)
     return dir;
 }
 
-/* Give `native` an opened directory. Returns 0; -1 with an exception set, and the directory closed. */
+/* Give `native` an opened directory. Returns 0; -1 with an exception set, and the directory
+ * closed. */
 static int add_directory(struct tc_http_server *native, PyObject *b_item, struct tc_upload_dir *dir)
 {
     PyObject *b_prefix = PyTuple_GET_ITEM(b_item, PREFIX);
@@ -61,8 +62,8 @@ int tc_py_http_add_uploads(struct tc_http_server *native, PyObject *b_item)
     return dir == NULL ? -1 : add_directory(native, b_item, dir);
 }
 
-/* Add an item to the model, which checks it, and to the list. In the critical section, which is not left
- * once there is a model. Takes the directory over. */
+/* Add an item to the model, which checks it, and to the list. In the critical section, which is not
+ * left once there is a model. Takes the directory over. */
 static int keep_item(struct tc_py_http_server *self, PyObject *b_item, struct tc_upload_dir *dir)
 {
     struct tc_http_server *model = tc_py_http_model(self);

@@ -14,7 +14,8 @@ static struct lock *lock_of(void *self)
 
 /* ---- core ------------------------------------------------------------------------------- */
 
-/* The first in line goes next. If its wake-up is under way, or its cancel, it sees to the others. */
+/* The first in line goes next. If its wake-up is under way, or its cancel, it sees to the
+ * others. */
 static void wake_first(struct lock *lock)
 {
     if (!tc_list_is_empty(&lock->waits)) {

@@ -1,15 +1,15 @@
 /* python/loop.h — the loop of one thread: ready queue, timers, mailbox, and the turn over them.
  *
  * A turn is: wait in the poller (or only look, if something is ready) with the thread detached;
- * attach once; handle signals; deliver the whole batch of messages; collect the timers that are due;
- * run what is ready by now, and nothing that becomes ready meanwhile. That is asyncio's order.
+ * attach once; handle signals; deliver the whole batch of messages; collect the timers that are
+ * due; run what is ready by now, and nothing that becomes ready meanwhile. That is asyncio's order.
  *
  * The look costs a system call and is left out in most turns of a busy loop: messages need only one
  * load, timers one reading of the clock; descriptors and signals are looked for after every
  * TC_PY_LOOK_AFTER nodes.
  *
- * The Python class tinycoro.Loop derives from LoopBase here and from asyncio.AbstractEventLoop; what
- * runs once per program is written there, what runs per callback or per task here.
+ * The Python class tinycoro.Loop derives from LoopBase here and from asyncio.AbstractEventLoop;
+ * what runs once per program is written there, what runs per callback or per task here.
  *
  * INVARIANTS
  *  L1  The ready queue owns one reference to each node in it; a node is in it at most once.
@@ -109,12 +109,12 @@ struct tc_py_loop *tc_py_loop_cast(PyObject *b_object);
 /* The running loop, with RuntimeError set instead of NULL. Threads: attached */
 struct tc_py_loop *tc_py_loop_require(void);
 
-/* What set_event_loop() was given in this thread, borrowed from it; NULL with an exception set: there
- * is none, or it is not ours. Threads: attached */
+/* What set_event_loop() was given in this thread, borrowed from it; NULL with an exception set:
+ * there is none, or it is not ours. Threads: attached */
 struct tc_py_loop *tc_py_loop_current(void);
 
-/* The same as set_event_loop() left it, borrowed, or NULL, with an exception set only without memory;
- * and its setter, for which None is none (returns 0 or -1). Threads: attached */
+/* The same as set_event_loop() left it, borrowed, or NULL, with an exception set only without
+ * memory; and its setter, for which None is none (returns 0 or -1). Threads: attached */
 PyObject *tc_py_loop_get_current(void);
 int tc_py_loop_set_current(PyObject *b_loop);
 
@@ -185,7 +185,8 @@ int tc_py_loop_note_armed(struct tc_py_loop *loop, int64_t when_ns);
  * timers are owned by whoever armed them. */
 PyObject *tc_py_timer_owned(struct tc_py_timer *timer);
 
-/* Convert a deadline in seconds of loop.time(), or a delay, to nanoseconds; rounds up, saturates. */
+/* Convert a deadline in seconds of loop.time(), or a delay, to nanoseconds; rounds up,
+ * saturates. */
 int64_t tc_py_ns_from_seconds(double seconds);
 
 /* ---- running ---------------------------------------------------------------------------- */
@@ -197,15 +198,16 @@ int tc_py_loop_run(struct tc_py_loop *loop);
 /* Drop everything that waits, without running it. */
 void tc_py_loop_drop_all(struct tc_py_loop *loop);
 
-/* The mailbox with a reference for the caller, or NULL if the loop is closed. Threads: attached, any
+/* The mailbox with a reference for the caller, or NULL if the loop is closed. Threads: attached,
+ * any
  * Owns: the caller releases it */
 struct tc_py_mailbox *tc_py_loop_mailbox(struct tc_py_loop *loop);
 
 /* ---- reports ------------------------------------------------------------------------------ */
 
 /* Hand the pending exception to loop.call_exception_handler with `message` and the object that it
- * concerns under `key` (may be NULL). Nothing is pending afterwards, unless the handler was ended by
- * KeyboardInterrupt or SystemExit. Returns 0, or -1 with that set. */
+ * concerns under `key` (may be NULL). Nothing is pending afterwards, unless the handler was ended
+ * by KeyboardInterrupt or SystemExit. Returns 0, or -1 with that set. */
 int tc_py_loop_report(struct tc_py_loop *loop, PyObject *b_message, PyObject *b_key,
                       PyObject *b_object);
 

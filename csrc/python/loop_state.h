@@ -1,8 +1,8 @@
 /* python/loop_state.h — the part of the module's state that loops, tasks and futures use.
  *
  * One list names every object, and struct, traverse and clear are made from it, so none can be
- * forgotten. A loop keeps a pointer to this struct; whatever belongs to a loop finds it there, since
- * types that can be subclassed do not lead to the module (python/module.h, M2).
+ * forgotten. A loop keeps a pointer to this struct; whatever belongs to a loop finds it there,
+ * since types that can be subclassed do not lead to the module (python/module.h, M2).
  *
  * who may call what: attached threads.
  */

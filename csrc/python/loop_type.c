@@ -354,8 +354,9 @@ static int set_asyncio_loop(struct tc_py_loop *loop, PyObject *b_loop)
 }
 
 /* Nothing runs on this thread any more. asyncio wants memory to note that: without any it gets the
- * blocks that were kept for sleep(), which have the size of its note. Should that fail too, the next
- * run sees that the loop which asyncio names does not run. Returns 0, or -1 with MemoryError set. */
+ * blocks that were kept for sleep(), which have the size of its note. Should that fail too, the
+ * next run sees that the loop which asyncio names does not run. Returns 0, or -1 with MemoryError
+ * set. */
 static int reset_asyncio_loop(struct tc_py_loop *loop)
 {
     if (tc_likely(set_asyncio_loop(loop, Py_None) == 0)) {
@@ -514,7 +515,8 @@ static int set_debug(PyObject *self, PyObject *b_value, void *Py_UNUSED(closure)
     return 0;
 }
 
-/* The handle, task or operation that runs now, if debug mode knows it; else, and elsewhere, None. */
+/* The handle, task or operation that runs now, if debug mode knows it; else, and elsewhere,
+ * None. */
 static PyObject *get_debug_node(PyObject *self, void *Py_UNUSED(closure))
 {
     struct tc_py_loop *loop = loop_of(self);

@@ -2,20 +2,21 @@
  *
  * The loop thread is the only reader. Everybody else posts a message: a callback from another
  * Python thread, the end of a wait that a C fiber decided. A post is one compare-and-swap; only the
- * one that finds the inbox empty wakes the loop, and only if it sleeps does that cost a system call.
+ * one that finds the inbox empty wakes the loop, and only if it sleeps does that cost a system
+ * call.
  *
  * The mailbox is plain C memory, apart from the loop object, because whoever ends a wait may be a
  * worker, which knows no Python reference counts, and may do so when the loop object is gone. It
  * lives as long as anybody holds a reference to it.
  *
  * A guest's mailbox stands in for the sleep of a loop that is not ours (python/guest.h): that loop
- * watches a descriptor, and tc_py_mailbox_drain_guest is what it calls then. Such a mailbox counts as
- * asleep at all times but during the drain.
+ * watches a descriptor, and tc_py_mailbox_drain_guest is what it calls then. Such a mailbox counts
+ * as asleep at all times but during the drain.
  *
  * A closed mailbox: close() publishes `is_closed`, then empties the inbox; a Python thread posts,
- * then looks at `is_closed` and empties the inbox itself. Both orders are seq_cst, so one of the two
- * sees the message. After close the batch is taken by exchange, so it does not matter who takes it.
- * A worker does not look: what it posts late is dropped when the last reference goes.
+ * then looks at `is_closed` and empties the inbox itself. Both orders are seq_cst, so one of the
+ * two sees the message. After close the batch is taken by exchange, so it does not matter who takes
+ * it. A worker does not look: what it posts late is dropped when the last reference goes.
  *
  * INVARIANTS
  *  MB1  A message that owns Python objects is posted by attached threads only, through
@@ -43,8 +44,8 @@
 struct tc_py_loop;
 struct tc_py_message;
 
-/* Called on the loop's thread, attached; with loop == NULL by a guest; or with loop == NULL when the
- * loop is closed: then it
+/* Called on the loop's thread, attached; with loop == NULL by a guest; or with loop == NULL when
+ * the loop is closed: then it
  * releases what the message owns and, unless MB1 holds for it, touches no Python object. */
 typedef void tc_py_deliver_fn(struct tc_py_message *message, struct tc_py_loop *loop);
 
@@ -98,8 +99,8 @@ void tc_py_mailbox_post(struct tc_py_mailbox *mailbox, struct tc_py_message *mes
  * Parks: never   Threads: attached   Owns: as above */
 void tc_py_mailbox_post_attached(struct tc_py_mailbox *mailbox, struct tc_py_message *message);
 
-/* End the present or next sleep without a message: for a signal handler, which runs on the loop's own
- * thread. Parks: never   Threads: any */
+/* End the present or next sleep without a message: for a signal handler, which runs on the loop's
+ * own thread. Parks: never   Threads: any */
 void tc_py_mailbox_interrupt(struct tc_py_mailbox *mailbox);
 
 /* Deliver everything posted so far. Parks: never   Threads: the loop's, attached */

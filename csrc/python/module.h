@@ -1,8 +1,8 @@
 /* python/module.h — the state of tinycoro._core and the parts that fill it.
  *
  * One module object per process, in the main interpreter only: the runtime behind it is one per
- * process (python/runtime.h). Every Python object the C code keeps lies in struct tc_py_state, which
- * the collector can see; there are no static PyObject pointers.
+ * process (python/runtime.h). Every Python object the C code keeps lies in struct tc_py_state,
+ * which the collector can see; there are no static PyObject pointers.
  *
  * INVARIANTS
  *  M1  tp_traverse, tp_clear and m_free name every field of struct tc_py_state.
@@ -41,7 +41,8 @@ static inline struct tc_py_state *tc_py_state_of(PyObject *module)
     return (struct tc_py_state *)PyModule_GetState(module);
 }
 
-/* The module, borrowed, from one of its types or a class derived from it; NULL with TypeError set. */
+/* The module, borrowed, from one of its types or a class derived from it; NULL with TypeError
+ * set. */
 PyObject *tc_py_module_of_type(PyTypeObject *type);
 
 /* An object of another module that a part of the state keeps. */

@@ -15,8 +15,8 @@ static struct tc_py_operation *operation_of(PyObject *self)
 
 /* ---- results ---------------------------------------------------------------------------- */
 
-/* An exception object that can carry a value: one that nobody else holds and that was never more than
- * a return value. Owned by the loop; borrowed, or NULL. */
+/* An exception object that can carry a value: one that nobody else holds and that was never more
+ * than a return value. Owned by the loop; borrowed, or NULL. */
 static PyStopIterationObject *reusable_stop(struct tc_py_loop *loop)
 {
     PyStopIterationObject *stop;
@@ -175,8 +175,8 @@ static int unwind(struct tc_py_operation *op)
     return result;
 }
 
-/* Give up whatever it waits for: nobody will resume it. A task that waits although its coroutine was
- * closed is made ready (TA1), and finds out. Returns 0, or -1 with an exception set. */
+/* Give up whatever it waits for: nobody will resume it. A task that waits although its coroutine
+ * was closed is made ready (TA1), and finds out. Returns 0, or -1 with an exception set. */
 static int operation_abandon(struct tc_py_operation *op)
 {
     struct tc_py_task *task = op->task;
@@ -382,7 +382,8 @@ static enum tc_py_outcome advance(struct tc_py_operation *op, PyObject **value)
     return outcome;
 }
 
-/* What a suspended operation yields: to our driver what that asks for, a future to another library's. */
+/* What a suspended operation yields: to our driver what that asks for, a future to another
+ * library's. */
 static PyObject *yielded(struct tc_py_operation *op, PyObject *value)
 {
     if (tc_likely(value != NULL)) {

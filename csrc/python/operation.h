@@ -27,8 +27,8 @@
  *   CANCELLED   the ready queue (its task)       the task's next step
  *   FINISHED    nobody                           nothing: a second await is RuntimeError
  *
- * What start, finish and unwind call may be the user's code, and that may reach the operation again:
- * `is_running` has it refused there.
+ * What start, finish and unwind call may be the user's code, and that may reach the operation
+ * again: `is_running` has it refused there.
  *
  * CANCELLATION. Task.cancel() asks withdraw(), which ends the wait if nothing was handed over yet.
  * Otherwise the two rules differ, by ops->delivery_wins:
@@ -37,8 +37,9 @@
  *   true   (Channel, select) the await returns its value; the cancel stays pending and is raised at
  *          the next suspension, or is dropped when the coroutine returns first.
  *
- * A source that lives on other threads is joined through python/wakeup.h. Where no loop of ours runs,
- * an operation with ops->has_guests can be awaited in a task of another library: python/guest.h.
+ * A source that lives on other threads is joined through python/wakeup.h. Where no loop of ours
+ * runs, an operation with ops->has_guests can be awaited in a task of another library:
+ * python/guest.h.
  *
  * INVARIANTS
  *  O1  While an operation is SUSPENDED, `task` is alive, unfinished and waits for it.
@@ -109,7 +110,8 @@ struct tc_py_operation_ops {
     /* The await ends by an exception, in the turn in which it is raised: leave the source, return
      * what was handed over. Takes the place of the two above where the source must see a cancelled
      * wait until its task runs, or where that calls the user's code; withdraw() remains for waits
-     * whose task is gone. Returns 0, or -1 with an exception that is raised instead. May be NULL. */
+     * whose task is gone. Returns 0, or -1 with an exception that is raised instead. May be
+     * NULL. */
     int (*unwind)(struct tc_py_operation *self);
     /* The task runs again after a cancel, op->message being its argument: raise CancelledError, or
      * go on as after finish(). NULL: raise it. */
@@ -151,19 +153,20 @@ PyObject *tc_py_operation_cancelled_error(struct tc_py_operation *op);
 /* Fill the common part of a new object. */
 void tc_py_operation_init(struct tc_py_operation *op, const struct tc_py_operation_ops *ops);
 
-/* For a start() that runs anywhere and has to suspend: set op->task to the task that runs. Returns 0, or
- * -1 with RuntimeError set: only a task of a loop can wait. */
+/* For a start() that runs anywhere and has to suspend: set op->task to the task that runs. Returns
+ * 0, or -1 with RuntimeError set: only a task of a loop can wait. */
 int tc_py_operation_join(struct tc_py_operation *op);
 
-/* Make an operation NEW again whose last await has ended, if the caller's is the only reference to it;
- * first warn if it never was awaited. Returns whether it is, with `message` dropped and without a
- * task; the caller fills the rest. */
+/* Make an operation NEW again whose last await has ended, if the caller's is the only reference to
+ * it; first warn if it never was awaited. Returns whether it is, with `message` dropped and without
+ * a task; the caller fills the rest. */
 bool tc_py_operation_reuse(struct tc_py_operation *op);
 
 /* Resume the task that is SUSPENDED in `op`: it will call finish(). */
 void tc_py_operation_wake(struct tc_py_operation *op);
 
-/* Where the wake-up of a wait is to be posted: borrowed, or NULL with RuntimeError or MemoryError. */
+/* Where the wake-up of a wait is to be posted: borrowed, or NULL with RuntimeError or
+ * MemoryError. */
 struct tc_py_mailbox *tc_py_operation_mailbox(struct tc_py_operation *op);
 
 /* The slots of the base type, for types that try a shorter way first. */

@@ -1,8 +1,8 @@
 /* python/process.h — the one runtime of this process, and what fork and exit do to it.
  *
  * The runtime is made when the first server starts and stopped, its threads joined, when the last
- * one has been given back; the next server makes a new one. (Whoever else needs workers holds it.) Python programs fork and exit whenever
- * they like, so both are part of the design:
+ * one has been given back; the next server makes a new one. (Whoever else needs workers holds it.)
+ * Python programs fork and exit whenever they like, so both are part of the design:
  *
  *   fork    the forking thread holds the process lock across the fork, so the child sees no
  *           half-made runtime. The child forgets everything it inherited: descriptors are closed,
@@ -38,13 +38,14 @@
 
 enum { TC_PY_LABEL_BYTES = 96 };
 
-/* How servers of one kind begin and end; called detached. `subject` is what the kind needs beside the
- * options, or NULL. */
+/* How servers of one kind begin and end; called detached. `subject` is what the kind needs beside
+ * the options, or NULL. */
 struct tc_py_native_kind {
     /* Begin to serve. Returns 0 or -errno. */
     int (*start)(void *subject, struct tc_runtime *runtime, const struct tc_server_options *options,
                  struct tc_server **out);
-    /* Free a CLOSED server with its subject; or, `server` being NULL, a subject that was not started. */
+    /* Free a CLOSED server with its subject; or, `server` being NULL, a subject that was not
+     * started. */
     void (*free)(void *subject, struct tc_server *server);
 };
 
@@ -60,8 +61,8 @@ struct tc_py_native {
 };
 
 /* Start a server, and a runtime of `workers` workers if there is none.
- * Parks: never (blocks for the time of a thread start)   Threads: detached   Owns: takes `subject`, on
- * failure too; *out is the caller's until tc_py_native_give_back
+ * Parks: never (blocks for the time of a thread start)   Threads: detached
+ * Owns: takes `subject`, on failure too; *out is the caller's until tc_py_native_give_back
  * Returns 0; -ERANGE: options->workers is more than the runtime has; -ESHUTDOWN at exit; the error
  * of the runtime or of tc_server_start. */
 TC_NODISCARD int tc_py_native_open(const struct tc_py_native_kind *kind, void *subject,
@@ -69,7 +70,8 @@ TC_NODISCARD int tc_py_native_open(const struct tc_py_native_kind *kind, void *s
                                    struct tc_py_native **out);
 
 /* Free a CLOSED server (P4) and stop the runtime if it was the last.
- * Parks: never (blocks until the workers are joined)   Threads: detached   Owns: takes the record */
+ * Parks: never (blocks until the workers are joined)   Threads: detached
+ * Owns: takes the record */
 void tc_py_native_give_back(struct tc_py_native *record);
 
 /* Wait until a server is CLOSED, whatever signals arrive. Parks: never (blocks)   Threads: detached

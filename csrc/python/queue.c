@@ -84,8 +84,8 @@ void tc_py_queue_set_container(struct tc_py_queue *queue, PyObject *items)
     Py_XSETREF(queue->container, items);
 }
 
-/* The items' comparisons and the container's methods may be the user's and may replace `_queue`: hence
- * the references. */
+/* The items' comparisons and the container's methods may be the user's and may replace `_queue`:
+ * hence the references. */
 int tc_py_queue_store(struct tc_py_queue *queue, const struct tc_py_queue_order *order,
                       PyObject *b_item)
 {

@@ -1,13 +1,14 @@
 /* python/queue.h — Queue, LifoQueue, PriorityQueue: asyncio's, bounded or not, with shutdown.
  *
- * The items are in `container`, the attribute `_queue`: a deque, or a list that is a stack or a heap.
- * A queue that is exactly of one of our three types uses it directly, by way of its order. In a
- * subclass every step goes through the methods that asyncio calls there: full(), empty(), qsize(),
- * put_nowait(), get_nowait(), _init(), _put() and _get() may be overridden, and `_queue` may be
- * anything.
+ * The items are in `container`, the attribute `_queue`: a deque, or a list that is a stack or a
+ * heap. A queue that is exactly of one of our three types uses it directly, by way of its order. In
+ * a subclass every step goes through the methods that asyncio calls there: full(), empty(),
+ * qsize(), put_nowait(), get_nowait(), _init(), _put() and _get() may be overridden, and `_queue`
+ * may be anything.
  *
  * INVARIANTS
- *  Q1  A wait that was woken is in no line. It looks again before it puts or gets, and may wait again.
+ *  Q1  A wait that was woken is in no line. It looks again before it puts or gets, and may wait
+ *      again.
  *  Q2  `order` is NULL in a subclass, and only there.
  *
  * who may call what: as for any waiting line (python/waiting_line.h).
@@ -60,8 +61,8 @@ static inline struct tc_py_queue *tc_py_queue_of(void *self)
 /* Take over `items` as `_queue`; NULL deletes it. */
 void tc_py_queue_set_container(struct tc_py_queue *queue, PyObject *items);
 
-/* _put(item) and _get() of the type with that order. Return 0 or a new reference, or -1 or NULL with
- * an exception set. */
+/* _put(item) and _get() of the type with that order. Return 0 or a new reference, or -1 or NULL
+ * with an exception set. */
 int tc_py_queue_store(struct tc_py_queue *queue, const struct tc_py_queue_order *order,
                       PyObject *b_item);
 PyObject *tc_py_queue_take(struct tc_py_queue *queue, const struct tc_py_queue_order *order);

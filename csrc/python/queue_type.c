@@ -151,7 +151,7 @@ static PyObject *queue_full(PyObject *self, PyObject *Py_UNUSED(ignored))
     return full < 0 ? NULL : PyBool_FromLong(full);
 }
 
-/* ---- what a subclass overrides ---------------------------------------------------------------- */
+/* ---- what a subclass overrides ------------------------------------------------------------- */
 
 /* The order of the type whose method is called: it works on `_queue` as it is. */
 static PyObject *hook_put(PyObject *self, const struct tc_py_queue_order *order, PyObject *b_item)

@@ -332,7 +332,8 @@ static void insert_by_length(PyObject *tuple, Py_ssize_t count, PyObject *item)
     PyTuple_SET_ITEM(tuple, i, item);
 }
 
-/* The separators as a tuple of bytes, shortest first: a new reference, or NULL with an exception. */
+/* The separators as a tuple of bytes, shortest first: a new reference, or NULL with an
+ * exception. */
 static PyObject *separator_tuple(PyObject *b_separator)
 {
     bool is_tuple = PyTuple_Check(b_separator);

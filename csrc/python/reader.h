@@ -1,7 +1,7 @@
 /* python/reader.h — StreamReader: the bytes that have come, and the one task that waits for more.
  *
- * A reader stands alone, fed by feed_data(), or belongs to a stream, and then receives by itself what
- * a read lacks. The buffer holds what was received and not asked for; it is NULL while that is
+ * A reader stands alone, fed by feed_data(), or belongs to a stream, and then receives by itself
+ * what a read lacks. The buffer holds what was received and not asked for; it is NULL while that is
  * nothing, so an idle connection has none. What a read has not returned stays in the buffer: a
  * cancelled read loses nothing.
  *
@@ -85,7 +85,7 @@ void tc_py_reader_end(struct tc_py_reader *self, PyObject *b_exception);
 /* Raise `exception`. */
 void tc_py_reader_raise(struct tc_py_reader *self);
 
-/* ---- the buffer (reader_buffer.c) ---------------------------------------------------------------- */
+/* ---- the buffer (reader_buffer.c) ---------------------------------------------------------- */
 
 /* Append bytes. Returns 0, or -1 with MemoryError set. */
 int tc_py_reader_append(struct tc_py_reader *self, const char *bytes, size_t count);
@@ -99,8 +99,8 @@ void tc_py_reader_skip(struct tc_py_reader *self, size_t count);
 /* Receive into the buffer what there is. Returns false if there is nothing: wait. */
 bool tc_py_reader_fill(struct tc_py_reader *self);
 
-/* read(n) of an empty buffer: receive at most `most` bytes into a new bytes object. *out is NULL with
- * an exception set; or NULL: there is nothing, or the end. */
+/* read(n) of an empty buffer: receive at most `most` bytes into a new bytes object. *out is NULL
+ * with an exception set; or NULL: there is nothing, or the end. */
 void tc_py_reader_receive(struct tc_py_reader *self, size_t most, PyObject **out);
 
 /* Whether the peer has ended, if nothing has been read ahead: looks without reading. */

@@ -105,8 +105,8 @@ static bool may_receive(const struct tc_py_reader *self)
            !(self->stream->flags & (TC_PY_STREAM_CLOSING | TC_PY_STREAM_HELD)) && !self->is_eof;
 }
 
-/* One system call for at most `size` bytes. Returns how many came, 0 if there is nothing, or the end
- * (then is_eof is set), or an error (then the stream is lost). */
+/* One system call for at most `size` bytes. Returns how many came, 0 if there is nothing, or the
+ * end (then is_eof is set), or an error (then the stream is lost). */
 static size_t receive(struct tc_py_reader *self, void *buffer, size_t size)
 {
     struct tc_py_stream *stream = self->stream;

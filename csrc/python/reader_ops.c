@@ -157,7 +157,8 @@ static void search(const char *data, size_t from, size_t size, const char *separ
     }
 }
 
-/* Look for the separator that ends first; of those the shortest. *longest is the longest's length. */
+/* Look for the separator that ends first; of those the shortest. *longest is the longest's
+ * length. */
 static struct match find_separator(struct tc_py_read *self, size_t *longest)
 {
     struct tc_py_reader *reader = self->reader;

@@ -132,7 +132,8 @@ static PyType_Spec relay_spec = {
 
 /* ---- the function ----------------------------------------------------------------------- */
 
-/* Hold the runtime and start the fiber; detached. Returns 0 or -errno; then `ends` is the caller's. */
+/* Hold the runtime and start the fiber; detached. Returns 0 or -errno; then `ends` is the
+ * caller's. */
 static int relay_begin(struct relay *self, struct relay_ends *ends, uint32_t workers)
 {
     struct tc_spawn_options options = {.name = "relay", .site = "python/relay.c"};

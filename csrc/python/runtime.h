@@ -15,8 +15,8 @@
  * ValueError set because the environment is wrong. */
 TC_NODISCARD int tc_py_workers_wanted(uint32_t *out);
 
-/* The same for a server whose requests need a loop thread: unless it was said how many there are to be,
- * one processor is left to that. */
+/* The same for a server whose requests need a loop thread: unless it was said how many there are to
+ * be, one processor is left to that. */
 TC_NODISCARD int tc_py_workers_wanted_beside_loop(uint32_t *out);
 
 #endif

@@ -382,7 +382,8 @@ static PyObject *select_function(PyObject *module, PyObject *const *args, Py_ssi
     return (PyObject *)self;
 }
 
-/* Sleep until a case has won. Returns its index, -EAGAIN too late, or -ECANCELED with an exception. */
+/* Sleep until a case has won. Returns its index, -EAGAIN too late, or -ECANCELED with an
+ * exception. */
 static int select_asleep(struct tc_py_cases *cases)
 {
     int64_t deadline_ns = tc_deadline_after_ns(cases->timeout_ns);

@@ -60,8 +60,8 @@ static bool hand_over(struct semaphore *semaphore)
     return true;
 }
 
-/* Hand over what there is: somebody may have come in the meantime, and stands in line although there
- * are permits. */
+/* Hand over what there is: somebody may have come in the meantime, and stands in line although
+ * there are permits. */
 static void hand_over_all(struct semaphore *semaphore)
 {
     while (semaphore->value > 0 && hand_over(semaphore)) {

@@ -74,7 +74,8 @@ void tc_py_server_release(struct tc_py_server *self, struct tc_py_native *record
     }
 }
 
-/* Let go of a server that has ended although nobody waited for it. Returns whether one still runs. */
+/* Let go of a server that has ended although nobody waited for it. Returns whether one still
+ * runs. */
 bool tc_py_server_is_running(struct tc_py_server *self)
 {
     struct tc_py_native *record = tc_py_server_hold(self);

@@ -1,10 +1,10 @@
 /* python/server.h — a native server as a Python object, whatever its protocol.
  *
- * The object holds the configuration and, while it runs, one struct tc_py_native. Its methods may be
- * called from any thread: each takes a reference to that record under the object's critical section
- * (the GIL, where there is one) and works on it outside. Whoever finds the server CLOSED detaches
- * the record from the object; whoever drops the last reference gives it back, which may end the
- * runtime.
+ * The object holds the configuration and, while it runs, one struct tc_py_native. Its methods may
+ * be called from any thread: each takes a reference to that record under the object's critical
+ * section (the GIL, where there is one) and works on it outside. Whoever finds the server CLOSED
+ * detaches the record from the object; whoever drops the last reference gives it back, which may
+ * end the runtime.
  *
  *   new ──start──► running ──close──► draining ──last connection──► CLOSED ──somebody looks──► idle
  *                     ▲        native != NULL                                  native == NULL    │
@@ -40,13 +40,16 @@ struct tc_py_server;
 /* What a type of servers adds. */
 struct tc_py_server_kind {
     struct tc_py_native_kind native;
-    /* The subject of a run that begins; attached. Returns NULL with an exception set. NULL: none. */
+    /* The subject of a run that begins; attached. Returns NULL with an exception set. NULL:
+     * none. */
     void *(*prepare)(struct tc_py_server *self);
     /* Whether requests need a loop thread. NULL: never. */
     bool (*needs_loop)(struct tc_py_server *self);
-    /* The run has ended: do what is left to do, detached; several threads may at once. May be NULL. */
+    /* The run has ended: do what is left to do, detached; several threads may at once. May be
+     * NULL. */
     void (*finish)(struct tc_py_native *record);
-    /* Keep what should be known of a run that ended; in the object's critical section. May be NULL. */
+    /* Keep what should be known of a run that ended; in the object's critical section. May be
+     * NULL. */
     void (*keep_last)(struct tc_py_server *self, struct tc_py_native *record);
 };
 

@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A signal that arrives just before the thread sleeps does not wake it. It is seen so much later. */
+/* A signal that arrives just before the thread sleeps does not wake it. It is seen so much
+ * later. */
 #define SIGNAL_LOOK_NS (TC_NS_PER_SEC / 2)
 
 /* ---- start ------------------------------------------------------------------------------ */

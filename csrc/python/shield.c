@@ -18,7 +18,8 @@ static struct tc_py_shield *shield_of(void *self)
     return self;
 }
 
-/* The inner future's turn: give the outer one its result. Returns 0, or -1 with an exception set. */
+/* The inner future's turn: give the outer one its result. Returns 0, or -1 with an exception
+ * set. */
 static int copy_result(struct tc_py_shield *self)
 {
     struct tc_py_future *outer = self->outer;

@@ -94,8 +94,8 @@ PyObject *tc_py_new_cancelled_error(struct tc_py_loop_state *state, PyObject *b_
     return PyObject_CallOneArg(state->cancelled_error, b_message);
 }
 
-/* True if what the task waits for raises CancelledError by itself. As in asyncio, what it raises instead
- * counts as seen. */
+/* True if what the task waits for raises CancelledError by itself. As in asyncio, what it raises
+ * instead counts as seen. */
 static bool is_cancelled(struct tc_py_loop_state *state, PyObject *b_waiting)
 {
     struct tc_py_operation *op = operation_of(state, b_waiting);
@@ -400,8 +400,8 @@ static PySendResult resume(struct tc_py_task *task, PyObject **value)
     return status;
 }
 
-/* Somebody has ended the task by Future.set_result() while its coroutine had steps to run. It runs no
- * more, and that is told. Returns 0, or -1 with what ends the loop's run set. */
+/* Somebody has ended the task by Future.set_result() while its coroutine had steps to run. It runs
+ * no more, and that is told. Returns 0, or -1 with what ends the loop's run set. */
 static int report_done(struct tc_py_task *task)
 {
     struct tc_py_loop *loop = task->future.loop;
@@ -445,8 +445,8 @@ int tc_py_task_step(struct tc_py_task *task)
 
 /* ---- a task that may not be needed -------------------------------------------------------- */
 
-/* The coroutine has ended. Whether nothing of that is left in the task, which only the caller and the
- * list know: then it is idle again. */
+/* The coroutine has ended. Whether nothing of that is left in the task, which only the caller and
+ * the list know: then it is idle again. */
 static bool can_idle(struct tc_py_task *task)
 {
     return task->waiting == NULL && task->interrupt == NULL && task->future.callbacks == NULL &&

@@ -158,8 +158,8 @@ static void end(struct tc_py_stream *self)
     }
 }
 
-/* The handler of this connection has failed or was cancelled. Returns 0, or -1 with an exception that
- * ends the loop's run. */
+/* The handler of this connection has failed or was cancelled. Returns 0, or -1 with an exception
+ * that ends the loop's run. */
 static int tell_handler(struct tc_py_stream *self)
 {
     struct tc_py_future *future = (struct tc_py_future *)self->handler;
@@ -324,7 +324,8 @@ static void set_nodelay(int fd)
     TC_IGNORE(tc_sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)));
 }
 
-/* Ask the Python socket for its names, unless they are plain. Returns 0, or -1 with an exception. */
+/* Ask the Python socket for its names, unless they are plain. Returns 0, or -1 with an
+ * exception. */
 static int ask_socket(struct tc_py_stream *self, PyObject *b_socket)
 {
     static const char *const methods[2] = {"getsockname", "getpeername"};
@@ -395,7 +396,8 @@ int tc_py_stream_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->server);
     Py_VISIT(self->exception);
     Py_VISIT(self->handler);
-    /* Not the socket: the collector would have it close the descriptor before we are through with it. */
+    /* Not the socket: the collector would have it close the descriptor before we are through with
+     * it. */
     return 0;
 }
 

@@ -1,11 +1,11 @@
 /* python/stream.h — one connection of a loop: descriptor, gathered output, and how it ends.
  *
- * The object behind a StreamReader and a StreamWriter, which Python sees as writer.transport. All its
- * input and output happens on the loop's thread. Nothing is read ahead of demand: a reader that
+ * The object behind a StreamReader and a StreamWriter, which Python sees as writer.transport. All
+ * its input and output happens on the loop's thread. Nothing is read ahead of demand: a reader that
  * lacks bytes receives by itself (reader_buffer.c), and waits for an edge once a read came back
  * short. Output is gathered until the end of the turn and leaves in one system call; it leaves at
- * once in write_eof and close, when TC_PY_STREAM_AT_ONCE bytes are gathered, and in drain, unless it
- * is less than TC_PY_STREAM_LITTLE and other tasks are ready.
+ * once in write_eof and close, when TC_PY_STREAM_AT_ONCE bytes are gathered, and in drain, unless
+ * it is less than TC_PY_STREAM_LITTLE and other tasks are ready.
  *
  *            close, abort, an error              output sent, next turn
  *   OPEN ─────────────────────────────► CLOSING ───────────────────────► CLOSED
@@ -83,8 +83,7 @@ struct tc_py_stream {
     uint32_t flags; /* enum tc_py_stream_flags                                       */
     int error; /* -errno of what broke the connection, or 0                     */
     struct tc_py_loop *loop; /* owned                                                         */
-    struct tc_py_reader *
-        reader; /* owned until CLOSED: it may not go on another thread before                                */
+    struct tc_py_reader *reader; /* owned until CLOSED: it may not go on another thread before */
     struct tc_py_stream_server
         *server; /* owned; NULL for a client's                                    */
     struct tc_list in_server; /* in server->streams while not CLOSED                           */
@@ -111,8 +110,8 @@ struct tc_py_stream_wait {
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
-/* Make a stream of a connected, non-blocking socket: either of the descriptor `fd`, or of the Python
- * socket `b_socket`. `peer` (may be NULL) is its remote address.
+/* Make a stream of a connected, non-blocking socket: either of the descriptor `fd`, or of the
+ * Python socket `b_socket`. `peer` (may be NULL) is its remote address.
  * Owns: fd on success only   Returns a new reference, or NULL with an exception set. */
 struct tc_py_stream *tc_py_stream_new(struct tc_py_loop *loop, int fd, PyObject *b_socket,
                                       const struct sockaddr *peer, socklen_t peer_length);
@@ -145,8 +144,8 @@ void tc_py_stream_abandon(struct tc_py_stream *self);
 /* What broke the connection: a new reference; NULL without an exception set: nothing did. */
 PyObject *tc_py_stream_exception(struct tc_py_stream *self);
 
-/* Have the handler's failure reported and the connection closed when `task` ends badly. Returns 0, or
- * -1 with an exception set. */
+/* Have the handler's failure reported and the connection closed when `task` ends badly. Returns 0,
+ * or -1 with an exception set. */
 int tc_py_stream_watch_handler(struct tc_py_stream *self, PyObject *b_task);
 
 /* ---- output (stream_output.c) ---------------------------------------------------------------- */
@@ -188,12 +187,13 @@ PyObject *tc_py_stream_wait_new(struct tc_py_stream *self, PyObject **spare, boo
 /* Wake who drains, or everybody. */
 void tc_py_stream_wake(struct tc_py_stream *self, bool everybody);
 
-/* ---- addresses (stream_info.c) ------------------------------------------------------------------ */
+/* ---- addresses (stream_info.c) ------------------------------------------------------------- */
 
 /* Remember the local address before the descriptor goes. */
 void tc_py_stream_note_name(struct tc_py_stream *self);
 
-/* get_extra_info(): a new reference; `b_default` for what we do not know; NULL with an exception. */
+/* get_extra_info(): a new reference; `b_default` for what we do not know; NULL with an
+ * exception. */
 PyObject *tc_py_stream_info(struct tc_py_stream *self, PyObject *b_name, PyObject *b_default);
 
 /* Keep `address` as local (0) or remote (1) one, if it is IPv4 or IPv6. Returns whether it is. */

@@ -1,4 +1,5 @@
-/* python/stream_server.h — what start_server() makes: listening sockets of a loop, and their streams.
+/* python/stream_server.h — what start_server() makes: listening sockets of a loop, and their
+ * streams.
  *
  * A listening socket is watched level-triggered. Its node accepts, in its turn, at most
  * TC_PY_ACCEPT_BATCH connections, calls the server's callback for each, in the context in which the

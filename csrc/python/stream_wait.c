@@ -61,8 +61,8 @@ static enum tc_py_outcome raise_exception(struct tc_py_stream_wait *self)
 /* ---- drain ------------------------------------------------------------------------------ */
 
 /* Little output of one task among many leaves at the end of the turn, with the others': peers find
- * several answers when they wake, where answers that come one by one wake them for each, and to wake
- * somebody costs the sender a third of a small send. */
+ * several answers when they wake, where answers that come one by one wake them for each, and to
+ * wake somebody costs the sender a third of a small send. */
 static bool may_leave_later(const struct tc_py_stream *stream)
 {
     return stream->output.bytes < TC_PY_STREAM_LITTLE && !tc_fifo_is_empty(&stream->loop->ready);
@@ -96,7 +96,8 @@ static enum tc_py_outcome drain_start(struct tc_py_operation *op, PyObject **val
     return ended(self, TC_PY_DONE);
 }
 
-/* After a yield, or when woken because the output is down to the low mark, or the connection lost. */
+/* After a yield, or when woken because the output is down to the low mark, or the connection
+ * lost. */
 static enum tc_py_outcome drain_finish(struct tc_py_operation *op, PyObject **value)
 {
     struct tc_py_stream_wait *self = wait_of(op);

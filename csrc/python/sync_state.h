@@ -1,7 +1,7 @@
 /* python/sync_state.h — the part of the module's state that locks, events and queues use.
  *
- * Their types can be subclassed, so an instance does not lead to the module by its type; each keeps a
- * pointer to this struct instead.
+ * Their types can be subclassed, so an instance does not lead to the module by its type; each keeps
+ * a pointer to this struct instead.
  *
  * who may call what: attached threads.
  */
@@ -59,7 +59,8 @@ struct tc_py_sync_state {
     TC_PY_SYNC_STRINGS(TC_PY_FIELD)
 #undef TC_PY_FIELD
     struct tc_py_loop_state *loop; /* the neighbour in the module's state                      */
-    /* The C functions of deque_append and deque_popleft, or NULL: then they are called as objects. */
+    /* The C functions of deque_append and deque_popleft, or NULL: then they are called as
+     * objects. */
     PyCFunction append;
     PyCFunction popleft;
     /* Memory of operations for reuse. On builds without the GIL the array has no slot. */

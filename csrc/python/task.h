@@ -1,7 +1,7 @@
 /* python/task.h — a coroutine that a loop drives.
  *
- * A task is a future whose result its coroutine produces. One step sends None into the coroutine and
- * looks at how it came back:
+ * A task is a future whose result its coroutine produces. One step sends None into the coroutine
+ * and looks at how it came back:
  *
  *   returned, raised        the task is done
  *   yielded the task        an awaitable of ours has entered itself in `waiting`
@@ -11,12 +11,12 @@
  *   yielded anything else   RuntimeError is thrown into the coroutine at the next step
  *
  * INVARIANTS
- *  TA1  A pending task is either running, or in the ready queue, or `waiting` is set and will make it
- *       ready.
- *  TA3  An awaitable that enters itself may be one that the step does not suspend in: a coroutine that
- *       is run by hand, or one that the collector closes and that awaits on its way out. So the yielded
- *       value tells, `waiting` is left when the step ends otherwise, and a place in the ready queue
- *       that the task got by such a one is passed over (SPURIOUS).
+ *  TA1  A pending task is either running, or in the ready queue, or `waiting` is set and will make
+ *       it ready.
+ *  TA3  An awaitable that enters itself may be one that the step does not suspend in: a coroutine
+ *       that is run by hand, or one that the collector closes and that awaits on its way out. So
+ *       the yielded value tells, `waiting` is left when the step ends otherwise, and a place in the
+ *       ready queue that the task got by such a one is passed over (SPURIOUS).
  *  TA2  sizeof(struct tc_py_task) ≤ 136, on free-threaded builds ≤ 152.
  *
  * who may call what: the thread of the task's loop, attached.
@@ -69,8 +69,8 @@ enum tc_py_try {
     TC_PY_TRY_SUSPENDED, /* the task is one like any other now                                  */
 };
 
-/* Run a coroutine up to its first suspension, in an idle task. If it ends before and nobody has got hold
- * of the task, that is idle again (step.c). Owns: takes `coro` and `context`. */
+/* Run a coroutine up to its first suspension, in an idle task. If it ends before and nobody has got
+ * hold of the task, that is idle again (step.c). Owns: takes `coro` and `context`. */
 enum tc_py_try tc_py_task_try(struct tc_py_task *task, PyObject *coro, PyObject *context,
                               PyObject **value);
 
@@ -82,8 +82,8 @@ static inline bool tc_py_task_is_idle(const struct tc_py_task *task)
 /* Task.cancel(). Returns 1, 0, or -1 with an exception set. */
 int tc_py_task_cancel(struct tc_py_task *task, PyObject *b_message);
 
-/* CancelledError(message), or without an argument for NULL and None: a new reference, or NULL with an
- * exception set. */
+/* CancelledError(message), or without an argument for NULL and None: a new reference, or NULL with
+ * an exception set. */
 PyObject *tc_py_new_cancelled_error(struct tc_py_loop_state *state, PyObject *b_message);
 
 /* Task.uncancel() and Task.cancelling(), by the methods of a class that is derived from Task.
@@ -91,8 +91,8 @@ PyObject *tc_py_new_cancelled_error(struct tc_py_loop_state *state, PyObject *b_
 long tc_py_task_uncancel(struct tc_py_task *task);
 long tc_py_task_cancelling(struct tc_py_task *task);
 
-/* Enter `b_awaitable` (a future, or an operation of ours) as what the running task waits for. Returns
- * what has to be yielded then, a new reference (TA3). */
+/* Enter `b_awaitable` (a future, or an operation of ours) as what the running task waits for.
+ * Returns what has to be yielded then, a new reference (TA3). */
 PyObject *tc_py_task_wait(struct tc_py_task *task, PyObject *b_awaitable);
 
 /* Make a waiting task ready (O2). */
@@ -110,7 +110,8 @@ static inline void tc_py_task_wake(struct tc_py_task *task)
  * coroutines as new tasks. Returns a new reference, or NULL with an exception set. */
 PyObject *tc_py_ensure_future(struct tc_py_loop *loop, PyObject *b_object);
 
-/* The same without a loop: futures of whatever loop; the running loop, or that of set_event_loop(). */
+/* The same without a loop: futures of whatever loop; the running loop, or that of
+ * set_event_loop(). */
 PyObject *tc_py_ensure_any_future(struct tc_py_loop_state *state, PyObject *b_object);
 
 /* create_task() with its Python arguments (coro, *, name, context, eager_start), through the task

@@ -103,8 +103,8 @@ static int group_run(struct tc_py_node *self, struct tc_py_loop *loop)
     return 0;
 }
 
-/* A child failed after all was over: nobody is left to be told but the loop. Returns 0, or -1 with an
- * exception set. */
+/* A child failed after all was over: nobody is left to be told but the loop. Returns 0, or -1 with
+ * an exception set. */
 static int report_orphan(struct tc_py_taskgroup *group, PyObject *b_task, PyObject *b_error)
 {
     PyObject *message =

@@ -1,9 +1,9 @@
 /* python/taskgroup.h — tasks that end together: asyncio.TaskGroup, with cancel().
  *
- * asyncio runs a callback for every child that ends. Here the group is a node in the callbacks of its
- * children, and a child that ends without an error only leaves the table; the last one gives the group a
- * place in the ready queue, where its callback would stand. A child that failed has a handle of its
- * own there. So everything happens in asyncio's order.
+ * asyncio runs a callback for every child that ends. Here the group is a node in the callbacks of
+ * its children, and a child that ends without an error only leaves the table; the last one gives
+ * the group a place in the ready queue, where its callback would stand. A child that failed has a
+ * handle of its own there. So everything happens in asyncio's order.
  *
  * INVARIANTS
  *  TG1  `tasks` holds the children that are not done, and those that are no exact Task until their

@@ -59,8 +59,8 @@ static int cancel_again(struct tc_py_taskgroup *group)
     return tc_py_cancel_object(group->state, (PyObject *)group->parent, NULL) < 0 ? -1 : 0;
 }
 
-/* Our cancel of the parent is answered; if it was the only one, no CancelledError is raised. Returns
- * 0, or -1 with an exception set. */
+/* Our cancel of the parent is answered; if it was the only one, no CancelledError is raised.
+ * Returns 0, or -1 with an exception set. */
 static int settle_cancel(struct exit_operation *self)
 {
     long left = tc_py_task_uncancel(self->group->parent);

@@ -242,8 +242,8 @@ static int raise_timeout(PyObject *b_cause)
     return -1;
 }
 
-/* It had expired: answer the cancel, and tell by TimeoutError if it ended the block. Returns 0, or -1
- * with an exception set. */
+/* It had expired: answer the cancel, and tell by TimeoutError if it ended the block. Returns 0, or
+ * -1 with an exception set. */
 static int leave_expired(struct tc_py_task *task, long cancelling, PyObject *b_type,
                          PyObject *b_exception)
 {

@@ -64,8 +64,8 @@ void tc_py_timeout_disarm(struct tc_py_timeout *self, struct tc_py_loop *loop);
 /* ENTERED to EXPIRING: cancel the task. Returns 0, or -1 with an exception set. */
 int tc_py_timeout_expire(struct tc_py_timeout *self);
 
-/* The block has ended, by an exception or with None: stop the clock and answer the cancel. Returns 0,
- * or -1 with TimeoutError or another exception set. */
+/* The block has ended, by an exception or with None: stop the clock and answer the cancel. Returns
+ * 0, or -1 with TimeoutError or another exception set. */
 int tc_py_timeout_leave(struct tc_py_timeout *self, PyObject *b_type, PyObject *b_exception);
 
 /* What the timer of a timeout does. The loop tells timeouts in its heap by it. */

@@ -1,7 +1,7 @@
 /* wait(): the futures of a set, until one or all of them are done or time is up.
  *
- * As in gather, the end of a future only counts; the operation takes its place in the ready queue once,
- * where the callback would stand that releases asyncio's waiter. */
+ * As in gather, the end of a future only counts; the operation takes its place in the ready queue
+ * once, where the callback would stand that releases asyncio's waiter. */
 #include "python/args.h"
 #include "python/task.h"
 #include "python/watch.h"
@@ -45,7 +45,8 @@ static void wait_fire(struct tc_py_timer *timer, struct tc_py_loop *loop)
     release(tc_container_of(timer, struct wait_operation, timer), loop);
 }
 
-/* True if the end of this future ends the wait as a failure. Returns 1, 0, or -1 with an exception. */
+/* True if the end of this future ends the wait as a failure. Returns 1, 0, or -1 with an
+ * exception. */
 static int has_failed(struct tc_py_loop_state *state, PyObject *b_future)
 {
     struct tc_py_ending ending;

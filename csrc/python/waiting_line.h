@@ -1,18 +1,19 @@
 /* python/waiting_line.h — tasks that stand in line for a lock, an event, a condition or a queue.
  *
- * An object of asyncio's names that tasks wait for is a struct tc_py_bound: it belongs to no loop until
- * somebody has to wait, and to that task's loop from then on. Its lines are lists of struct
- * tc_py_wait, which are the awaited operations themselves: nothing is allocated for a wait beyond what
- * `acquire()` or `get()` returns.
+ * An object of asyncio's names that tasks wait for is a struct tc_py_bound: it belongs to no loop
+ * until somebody has to wait, and to that task's loop from then on. Its lines are lists of struct
+ * tc_py_wait, which are the awaited operations themselves: nothing is allocated for a wait beyond
+ * what `acquire()` or `get()` returns.
  *
- * asyncio's coroutines wait for a future each. What such a future says is here the operation's state:
+ * asyncio's coroutines wait for a future each. What such a future says is here the operation's
+ * state:
  *
  *   future pending      SUSPENDED
  *   done by a wake      WOKEN, and is_woken stays true until the next wait
  *   cancelled           CANCELLED, and not is_woken
  *
- * As there, a cancelled wait keeps its place until its task runs, and a wake that finds it at the head
- * of a lock's line wakes nobody: the order of wake-ups depends on both.
+ * As there, a cancelled wait keeps its place until its task runs, and a wake that finds it at the
+ * head of a lock's line wakes nobody: the order of wake-ups depends on both.
  *
  * INVARIANTS
  *  WL1  A wait in a line is SUSPENDED, WOKEN or CANCELLED; it holds a reference to its owner, the
@@ -53,11 +54,12 @@ static inline int tc_py_bound_check(struct tc_py_bound *bound, const char *what)
  * bound to another one. */
 int tc_py_bound_bind(struct tc_py_bound *bound, struct tc_py_loop *loop);
 
-/* tp_new of every such type: an object that is zero but for its state. NULL with an exception set. */
+/* tp_new of every such type: an object that is zero but for its state. NULL with an exception
+ * set. */
 struct tc_py_bound *tc_py_bound_new(PyTypeObject *type);
 
-/* tp_init's arguments: none if `name` is NULL, else one that may be left out; *b_value is borrowed or
- * NULL. What does not fit is refused in the words of a function written in Python.
+/* tp_init's arguments: none if `name` is NULL, else one that may be left out; *b_value is borrowed
+ * or NULL. What does not fit is refused in the words of a function written in Python.
  * Returns 0, or -1 with TypeError set. */
 int tc_py_bound_argument(PyObject *self, PyObject *args, PyObject *kwargs, const char *name,
                          PyObject **b_value);
@@ -138,8 +140,8 @@ Py_ssize_t tc_py_line_length(const struct tc_list *line);
 /* Those in line, for people who look: a new list of operations, or NULL with an exception set. */
 PyObject *tc_py_line_list(const struct tc_list *line);
 
-/* tc_py_add_type for a type that can be subclassed: messages name it as they name a class written in
- * Python, without the module. */
+/* tc_py_add_type for a type that can be subclassed: messages name it as they name a class written
+ * in Python, without the module. */
 int tc_py_add_bound_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base,
                          PyTypeObject **out);
 

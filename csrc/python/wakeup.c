@@ -23,8 +23,8 @@ static void wakeup_destroy(struct tc_py_wakeup *wakeup)
 /* Let one end go. Returns true to whoever comes second. */
 static bool wakeup_let_go(struct tc_py_wakeup *wakeup)
 {
-    /* acq_rel [wakeup-ends]: publishes our use, if we are first; sees all that the first did, if we are
-     * second and free. */
+    /* acq_rel [wakeup-ends]: publishes our use, if we are first; sees all that the first did, if we
+     * are second and free. */
     return tc_exchange_acq_rel(&wakeup->is_let_go, 1) != 0;
 }
 
@@ -42,8 +42,8 @@ static void wakeup_deliver(struct tc_py_message *message, struct tc_py_loop *loo
     /* Otherwise the operation, whose loop is closed, still points here. */
 }
 
-/* A source has claimed the waiter; any thread. The record belongs to its message from here on, and may
- * be free before post() has woken the loop, so its reference to the mailbox becomes ours. */
+/* A source has claimed the waiter; any thread. The record belongs to its message from here on, and
+ * may be free before post() has woken the loop, so its reference to the mailbox becomes ours. */
 static void wakeup_claimed(struct tc_waiter *waiter, struct tc_worker *worker)
 {
     struct tc_py_wakeup *wakeup = tc_container_of(waiter, struct tc_py_wakeup, waiter);

@@ -2,14 +2,15 @@
  *
  * A record is a callback waiter and a queue node, in type-stable memory, that an operation points
  * to. The source (a channel, a server) claims the waiter like any other, without knowing that a
- * Python task waits. The claim posts the record to the mailbox of the operation's loop; the loop then
- * calls `arrived`, on its thread, attached. A claim on the thread of that very loop, while it runs,
- * calls it at once; so `arrived` may run inside tc_ready(), and must neither run Python nor fail.
+ * Python task waits. The claim posts the record to the mailbox of the operation's loop; the loop
+ * then calls `arrived`, on its thread, attached. A claim on the thread of that very loop, while it
+ * runs, calls it at once; so `arrived` may run inside tc_ready(), and must neither run Python nor
+ * fail.
  *
  * A record has two ends. The operation lets go of its own when it has read the outcome, or when it
- * is given up; the source's end is let go when the message has arrived, or was dropped with a closed
- * mailbox. Whoever is second frees the record. Before the claim both ends are the operation's: a
- * wait that it withdraws, or that never began, it frees at once.
+ * is given up; the source's end is let go when the message has arrived, or was dropped with a
+ * closed mailbox. Whoever is second frees the record. Before the claim both ends are the
+ * operation's: a wait that it withdraws, or that never began, it frees at once.
  *
  *   free ──new──► begun ──start: over at once──► tc_py_wakeup_free
  *                   │ start: -EINPROGRESS
@@ -25,8 +26,8 @@
  *  WU1  `operation` and `arrived` are used on the loop's thread only.
  *  WU2  A record that is not free holds a reference to its mailbox; the claim passes it to the
  *       claimer, who drops it after the post.
- *  WU3  What the record's node carries belongs to the operation: from the claim on it reads it there,
- *       when told that delivery won (sync/wait.h), or when it has arrived.
+ *  WU3  What the record's node carries belongs to the operation: from the claim on it reads it
+ *       there, when told that delivery won (sync/wait.h), or when it has arrived.
  *
  * who may call what: the loop's thread, attached; tc_py_wakeup_abandon any attached thread.
  */
@@ -51,8 +52,8 @@ struct tc_py_wakeup {
     struct tc_py_message message; /* posted by the callback                                     */
     struct tc_py_mailbox *mailbox; /* WU2                                                       */
     struct tc_py_operation *operation; /* borrowed (WU1)                                        */
-    /* The wait is over; called once, on the loop's thread. Notes the outcome, forgets the record, and
-     * usually calls tc_py_operation_wake. */
+    /* The wait is over; called once, on the loop's thread. Notes the outcome, forgets the record,
+     * and usually calls tc_py_operation_wake. */
     void (*arrived)(struct tc_py_operation *op, struct tc_py_wakeup *wakeup);
     void *memory; /* owned, from tc_mem_alloc, or NULL: what the source uses beside the node    */
     size_t size; /* of it                                                                       */
@@ -64,7 +65,8 @@ struct tc_py_wakeup *tc_py_wakeup_new(struct tc_py_mailbox *mailbox, struct tc_p
                                       void (*arrived)(struct tc_py_operation *op,
                                                       struct tc_py_wakeup *wakeup));
 
-/* Free a record that no source has or will have claimed: the wait did not begin, or was withdrawn. */
+/* Free a record that no source has or will have claimed: the wait did not begin, or was
+ * withdrawn. */
 void tc_py_wakeup_free(struct tc_py_wakeup *wakeup);
 
 /* Let go of a record that a source has claimed; `arrived` will not be called any more. */

@@ -22,8 +22,8 @@ struct tc_py_writer {
 /* A writer for the stream; it keeps the reader alive. */
 struct tc_py_writer *tc_py_writer_new(struct tc_py_stream *stream, struct tc_py_reader *reader);
 
-/* The stream of a writer or a transport, borrowed, for a call of a method; NULL with RuntimeError set
- * on a foreign thread, after a fork, or if __init__ was not called. */
+/* The stream of a writer or a transport, borrowed, for a call of a method; NULL with RuntimeError
+ * set on a foreign thread, after a fork, or if __init__ was not called. */
 struct tc_py_stream *tc_py_stream_for(PyObject *self, const char *what);
 
 /* Collector hooks and end of a transport (stream.c), whose type is made in stream_type.c. */

@@ -135,9 +135,9 @@ static int add_thread_locked(struct tc_blocking *pool)
     return 0;
 }
 
-/* A job is about to be submitted: see that there is a thread for it. On the caller's own stack, since
- * creating a thread is no work for the stack on which a commit happens to run. Enters locked, returns
- * locked. 0, or an error if nobody would ever come for the queue. */
+/* A job is about to be submitted: see that there is a thread for it. On the caller's own stack,
+ * since creating a thread is no work for the stack on which a commit happens to run. Enters locked,
+ * returns locked. 0, or an error if nobody would ever come for the queue. */
 static int announce_job_locked(struct tc_blocking *pool)
 {
     uint32_t threads = tc_load_relaxed(&pool->threads); /* relaxed: written under the lock */

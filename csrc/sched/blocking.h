@@ -1,8 +1,9 @@
 /* sched/blocking.h — threads for calls that cannot be polled.
  *
- * A fiber hands a function to the pool and parks until a pool thread has run it. Threads are created
- * on demand, up to a limit, linger for a while and end by themselves. A call that has been taken
- * cannot be interrupted, so the wait is shielded: cancel takes effect at the fiber's next park.
+ * A fiber hands a function to the pool and parks until a pool thread has run it. Threads are
+ * created on demand, up to a limit, linger for a while and end by themselves. A call that has been
+ * taken cannot be interrupted, so the wait is shielded: cancel takes effect at the fiber's next
+ * park.
  *
  * INVARIANTS
  *  B1  A job is in `jobs` or with one thread, until its waiter is readied; it lies on the parked

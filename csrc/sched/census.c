@@ -17,7 +17,8 @@ void tc_runtime_statistics(struct tc_runtime *runtime, struct tc_runtime_statist
         struct tc_worker *worker = &runtime->workers[i];
         struct tc_worker_counters *counters = &worker->counters;
         out->workers_parked += tc_parker_core_is_parked(&worker->parker);
-        /* acquire [fiber-count]: finished before spawned, so that the difference is never negative */
+        /* acquire [fiber-count]: finished before spawned, so that the difference is never
+         * negative */
         out->finished += tc_load_acquire(&counters->finished);
         /* relaxed, all of these: single-writer counters, summed at leisure */
         out->switches += tc_load_relaxed(&counters->switches);
@@ -86,7 +87,7 @@ void tc_runtime_census(struct tc_runtime *runtime,
     tc_slab_for_each(&runtime->fibers, visit_fiber, &census);
 }
 
-/* ---- dump ----------------------------------------------------------------------------------------- */
+/* ---- dump ---------------------------------------------------------------------------------- */
 
 static const char *const state_names[] = {
     [TC_FIBER_FREE] = "free",       [TC_FIBER_NEW] = "new",       [TC_FIBER_QUEUED] = "queued",
@@ -143,7 +144,7 @@ void tc_runtime_dump(struct tc_runtime *runtime, int fd)
     tc_runtime_census(runtime, dump_fiber, &dump);
 }
 
-/* ---- panic ---------------------------------------------------------------------------------------- */
+/* ---- panic --------------------------------------------------------------------------------- */
 
 void tc__runtime_describe_panic(int fd)
 {

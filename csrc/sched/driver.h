@@ -43,9 +43,10 @@ struct tc_driver {
     int (*poll)(struct tc_worker *worker, struct tc_worker *source, int64_t timeout_ns);
     /* End `worker`'s sleep, present or next. Any thread. */
     void (*wake)(struct tc_worker *worker);
-    /* Unless one is due already: have a tick end `worker`'s sleep, present or next, delay_ns from now.
-     * A limit of each poll would do the same, but to set a timer for every short sleep costs as much
-     * as a small request. 0 or -errno; may be NULL: the caller limits its polls. Owner only. */
+    /* Unless one is due already: have a tick end `worker`'s sleep, present or next, delay_ns from
+     * now. A limit of each poll would do the same, but to set a timer for every short sleep costs
+     * as much as a small request. 0 or -errno; may be NULL: the caller limits its polls. Owner
+     * only. */
     int (*tick)(struct tc_worker *worker, int64_t delay_ns);
     /* Monotonic nanoseconds. */
     int64_t (*now)(struct tc_worker *worker);

@@ -10,7 +10,7 @@
 #include "sched/runtime_internal.h"
 #include "sched/thread.h"
 
-/* ---- per-fiber storage: the keys ---------------------------------------------------------------- */
+/* ---- per-fiber storage: the keys ----------------------------------------------------------- */
 
 static _Atomic uint32_t key_count;
 static _Atomic(void (*)(void *)) key_destructors[TC_FIBER_STORAGE_SLOTS];
@@ -53,7 +53,7 @@ static void run_destructors(struct tc_fiber *fiber)
     }
 }
 
-/* ---- spawn ----------------------------------------------------------------------------------------- */
+/* ---- spawn --------------------------------------------------------------------------------- */
 
 static const struct tc_spawn_options default_options = {
     .name = NULL,
@@ -199,7 +199,7 @@ void tc__fiber_main(void *user, void *arg)
     tc__switch_exit(fiber->worker, fiber);
 }
 
-/* ---- the end: join, detach --------------------------------------------------------------------- */
+/* ---- the end: join, detach ----------------------------------------------------------------- */
 
 /* `done` is a readiness word with two peculiar uses: IDLE → READY is death, and a registered waiter
  * of NULL means "detached, free it". So one arbiter serves exit, join and detach, F3 follows from
@@ -309,7 +309,7 @@ int tc_fiber_join(struct tc_fiber *fiber, int64_t deadline_ns)
     return rc;
 }
 
-/* ---- cancel ------------------------------------------------------------------------------------ */
+/* ---- cancel -------------------------------------------------------------------------------- */
 
 void tc_fiber_cancel(struct tc_fiber *fiber)
 {
@@ -343,7 +343,7 @@ void tc_fiber_unshield(void)
     self->shield--;
 }
 
-/* ---- park ---------------------------------------------------------------------------------------- */
+/* ---- park ---------------------------------------------------------------------------------- */
 
 struct park_commit {
     const struct tc_park *park;
@@ -431,7 +431,7 @@ int tc_fiber_sleep_until(int64_t deadline_ns)
     return rc == -ETIMEDOUT ? 0 : rc;
 }
 
-/* ---- looking at oneself ------------------------------------------------------------------------- */
+/* ---- looking at oneself -------------------------------------------------------------------- */
 
 struct tc_fiber *tc_fiber_current(void)
 {

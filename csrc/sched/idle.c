@@ -5,7 +5,7 @@
 #include "base/sys.h"
 #include "sched/runtime_internal.h"
 
-/* ---- waking ----------------------------------------------------------------------------------- */
+/* ---- waking -------------------------------------------------------------------------------- */
 
 /* Take worker `index` out of the set of parked ones; true for exactly one caller per park. */
 static bool take_parked(struct tc_runtime *runtime, uint32_t index)
@@ -85,7 +85,7 @@ static bool is_anything_queued(struct tc_runtime *runtime)
     return false;
 }
 
-/* ---- searching -------------------------------------------------------------------------------- */
+/* ---- searching ----------------------------------------------------------------------------- */
 
 /* Move up to half of the victim's deque to ours. True if there was anything. */
 static bool steal_from(struct tc_worker *worker, struct tc_worker *victim)
@@ -167,7 +167,7 @@ static bool doze_and_search(struct tc_worker *worker, bool doze)
     return false;
 }
 
-/* ---- the sentinel ------------------------------------------------------------------------------ */
+/* ---- the sentinel -------------------------------------------------------------------------- */
 
 enum { RESCUE_POLLS = 32 }; /* batches of a stalled worker's events taken over per look */
 
@@ -217,7 +217,7 @@ static void look_around(struct tc_worker *worker)
     }
 }
 
-/* ---- parking ------------------------------------------------------------------------------------ */
+/* ---- parking ------------------------------------------------------------------------------- */
 
 /* Anything that another thread may have submitted before it could see that we park? */
 static bool has_submissions(struct tc_worker *worker)
@@ -352,7 +352,8 @@ void tc__idle_submitted(struct tc_runtime *runtime)
         tc__worker_unpark(&runtime->workers[0]);
         return;
     }
-    tc_fence_seq_cst(); /* [idle-submit]: the submission is visible before the look for a parked one */
+    /* [idle-submit]: the submission is visible before the look for a parked one */
+    tc_fence_seq_cst();
     tc__idle_wake_one(runtime);
 }
 

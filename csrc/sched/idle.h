@@ -8,15 +8,15 @@
  *  - A worker that runs dry takes the token if it is free and first dozes in its own poller for
  *    TC_DOZE_NS; only then it steals. Work that arrives for it meanwhile costs no wake-up at all.
  *    Not if its last victim had TC_STEAL_PLENTY left: then the doze would be most of its time.
- *    Nor if TC_DOZE_VAIN dozes were followed by no theft and there is nothing to steal: a server that
- *    answers on the spot would set a timer for every short sleep.
+ *    Nor if TC_DOZE_VAIN dozes were followed by no theft and there is nothing to steal: a server
+ *    that answers on the spot would set a timer for every short sleep.
  *  - A searcher that finds work gives the token back, and wakes the next worker if its victim has
  *    more.
  *  - Who finds nothing parks. While anybody runs, one parked worker is the sentinel: it wakes every
  *    TC_SENTINEL_NS, searches if any deque has work, and if a running worker's turn has not moved
- *    since the last look it takes that worker's `next`, its deque, and the events of its poller. Its
- *    sleep is ended by the driver's tick, which is set once per TC_SENTINEL_NS, however often it
- *    sleeps meanwhile: a limit of each poll made a small echo on two workers 1.3 times as dear.
+ *    since the last look it takes that worker's `next`, its deque, and the events of its poller.
+ *    Its sleep is ended by the driver's tick, which is set once per TC_SENTINEL_NS, however often
+ *    it sleeps meanwhile: a limit of each poll made a small echo on two workers 1.3 times as dear.
  *
  * Submitting to a worker of one's own needs no fence: whoever pushes is running, so there is a
  * sentinel, and a missed wake-up costs at most TC_SENTINEL_NS of parallelism, never progress.

@@ -14,7 +14,7 @@
 
 enum { WORKER_STACK_BYTES = 256 * 1024 };
 
-/* ---- how many workers -------------------------------------------------------------------------- */
+/* ---- how many workers ---------------------------------------------------------------------- */
 
 uint32_t tc_workers_available(void)
 {
@@ -30,7 +30,7 @@ uint32_t tc_workers_available(void)
     return (uint32_t)(cpus < TC_WORKERS_MAX ? cpus : TC_WORKERS_MAX);
 }
 
-/* ---- new, free ----------------------------------------------------------------------------------- */
+/* ---- new, free ----------------------------------------------------------------------------- */
 
 static void construct_fiber(void *object)
 {
@@ -153,7 +153,7 @@ void tc_runtime_free(struct tc_runtime *runtime)
     tc_mem_free(runtime, sizeof *runtime);
 }
 
-/* ---- start, stop ------------------------------------------------------------------------------- */
+/* ---- start, stop --------------------------------------------------------------------------- */
 
 /* For the overflow report: runs in a signal handler. */
 static bool describe_fiber(const void *owner, struct tc_overflow_info *info)
@@ -299,7 +299,7 @@ int tc_runtime_run(struct tc_runtime *runtime, void (*entry)(void *), void *arg)
     return rc;
 }
 
-/* ---- want of stacks ------------------------------------------------------------------------------ */
+/* ---- want of stacks ------------------------------------------------------------------------ */
 
 static void fail_fiber(struct tc_worker *worker, struct tc_fiber *fiber)
 {
@@ -329,8 +329,8 @@ void tc__runtime_stack_shortage(struct tc_worker *worker, struct tc_fiber *fiber
         fail_fiber(worker, fiber);
         return;
     }
-    /* The stack that comes back may lie in the cache of a worker that sleeps without a time-out since
-     * before there was a shortage: from its next sleep on it looks every TC_SHORTAGE_NS. */
+    /* The stack that comes back may lie in the cache of a worker that sleeps without a time-out
+     * since before there was a shortage: from its next sleep on it looks every TC_SHORTAGE_NS. */
     if (runtime->worker_count > 1) {
         tc__idle_wake_all(runtime);
     }

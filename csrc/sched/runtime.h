@@ -4,7 +4,7 @@
  * reclamation domain. Threads are created by tc_runtime_start() and joined by tc_runtime_stop();
  * between the two any thread may spawn fibers into it.
  *
- *   new ──► CREATED ──start──► RUNNING ──stop: cancel all, wait──► STOPPING ──join──► STOPPED ──free
+ *   new ─► CREATED ──start──► RUNNING ──stop: cancel all, wait──► STOPPING ──join──► STOPPED ──free
  *
  * Stopping, in order: (1) refuse spawns from outside; (2) cancel every fiber; (3) wait until no
  * fiber is left or the deadline passes; (4) tell the workers to leave their loops; (5) join the

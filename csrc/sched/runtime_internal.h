@@ -34,7 +34,8 @@ struct tc_runtime {
     struct tc_stack_pool stacks;
     struct tc_blocking blocking;
 
-    /* Fibers that found no stack at their first run, by class (DESIGN: they run when one returns). */
+    /* Fibers that found no stack at their first run, by class (DESIGN: they run when one
+     * returns). */
     struct tc_lock shortage_lock;    /* TC_RANK_FIBER; guards `shortage` */
     struct tc_fifo shortage[TC_STACK_CLASS_COUNT];
     _Atomic uint32_t shortage_count; /* written under the lock; a hint elsewhere */

@@ -152,7 +152,7 @@ static inline void tc__stack_bin_move(const struct tc_stack_pool *pool, struct t
     }
 }
 
-/* ---- from stack.c ------------------------------------------------------------------------------ */
+/* ---- from stack.c -------------------------------------------------------------------------- */
 
 /* Reserve slots of `class` that were never used. Enters and returns locked. */
 struct tc_stack_carving tc__stack_carve_locked(struct tc_stack_pool *pool,

@@ -23,8 +23,8 @@
 
 /* Block the calling thread until a source claims its waiter.
  * Parks: never (blocks the thread)   Threads: plain ones
- * Returns the result that the claimer gave to tc_ready(), -ETIMEDOUT at the deadline, -EINTR after a
- * signal handler ran. The caller then withdraws whatever the commit published. */
+ * Returns the result that the claimer gave to tc_ready(), -ETIMEDOUT at the deadline, -EINTR after
+ * a signal handler ran. The caller then withdraws whatever the commit published. */
 TC_NODISCARD int tc_thread_park(const struct tc_park *park);
 
 /* Random numbers for the calling thread, seeded when it first asks. Keep no address across a park.

@@ -68,8 +68,8 @@ void tc_ready(struct tc_waiter *waiter, int result);
 /* The same for a caller that already knows its worker (NULL: not a worker thread). */
 void tc_ready_from(struct tc_worker *worker, struct tc_waiter *waiter, int result);
 
-/* The same for one of many: a fiber of this worker's runtime queues behind the others, and no worker
- * is woken for it. After the last of them the caller calls tc_worker_delivered(). */
+/* The same for one of many: a fiber of this worker's runtime queues behind the others, and no
+ * worker is woken for it. After the last of them the caller calls tc_worker_delivered(). */
 void tc_ready_behind(struct tc_worker *worker, struct tc_waiter *waiter, int result);
 
 #endif

@@ -184,7 +184,8 @@ void tc_worker_delivered(struct tc_worker *worker);
 
 /* ---- within sched ---------------------------------------------------------------------------- */
 
-/* One turn. Returns false if there was nothing to run; `budget` is 0 afterwards if there may be more. */
+/* One turn. Returns false if there was nothing to run; `budget` is 0 afterwards if there may be
+ * more. */
 bool tc__worker_turn(struct tc_worker *worker);
 
 /* Make the calling thread the one that turns `worker`, and let go of it again. */
@@ -208,8 +209,9 @@ void tc__make_runnable(struct tc_worker *worker, struct tc_fiber *fiber);
 /* End a worker's sleep, present or next. Threads: any */
 void tc__worker_unpark(struct tc_worker *worker);
 
-/* Leave the running fiber: switch to the next runnable one, or to the worker's own context. `commit`
- * runs there once this fiber is saved. Returns when the fiber is resumed, on its new worker. */
+/* Leave the running fiber: switch to the next runnable one, or to the worker's own context.
+ * `commit` runs there once this fiber is saved. Returns when the fiber is resumed, on its new
+ * worker. */
 TC_MAY_PARK struct tc_worker *tc__switch_away(struct tc_worker *worker, struct tc_fiber *self,
                                               tc_commit_fn *commit, void *arg);
 

@@ -77,7 +77,7 @@ void tc_channel_release(struct tc_channel *channel)
     }
 }
 
-/* ---- one step under the lock ------------------------------------------------------------------ */
+/* ---- one step under the lock --------------------------------------------------------------- */
 
 /* Push; on -EAGAIN the lock is kept, otherwise released and whoever got the value is awake. */
 static inline int push(struct tc_channel *channel, struct tc_value value)

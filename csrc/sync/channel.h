@@ -2,12 +2,12 @@
  *
  * Fibers of any runtime, plain threads and callback waiters meet in one channel and do not know of
  * each other's kind. The shape is that of Go's channels: one short lock; a sender that finds a
- * receiver waiting writes into its node, so a value that somebody waits for never passes through the
- * ring; wake-ups after the unlock. Capacity 0 makes every send wait for its receiver.
+ * receiver waiting writes into its node, so a value that somebody waits for never passes through
+ * the ring; wake-ups after the unlock. Capacity 0 makes every send wait for its receiver.
  *
- * A receiver woken by a fiber runs next on that fiber's worker (sched/worker.h), with the value in a
- * cache that is warm. A ring without a lock was not chosen: close and select need a moment that is
- * the same for all, and an uncontended lock costs two atomic operations.
+ * A receiver woken by a fiber runs next on that fiber's worker (sched/worker.h), with the value in
+ * a cache that is warm. A ring without a lock was not chosen: close and select need a moment that
+ * is the same for all, and an uncontended lock costs two atomic operations.
  *
  * INVARIANTS: C1–C4 in channel_core.h, N1–N3 in wait_core.h, and
  *  C5  Values are received in the order in which they were sent, by each sender and, as the lock
@@ -97,7 +97,8 @@ TC_MAY_PARK TC_NODISCARD int tc_channel_send(struct tc_channel *channel, struct 
 /* Take the oldest value; wait while there is none and no sender.
  * Parks: may (blocks a plain thread)   Threads: fibers, plain threads
  * Owns: *value is the caller's on 0   Deadline: absolute ns, TC_NEVER for none
- * Returns 0, -EPIPE closed and empty, -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINTR plain threads only. */
+ * Returns 0, -EPIPE closed and empty, -ETIMEDOUT, -ECANCELED, -ENOMEM, -EINTR plain threads
+ * only. */
 TC_MAY_PARK TC_NODISCARD int tc_channel_recv(struct tc_channel *channel, struct tc_value *value,
                                              int64_t deadline_ns);
 
@@ -118,9 +119,9 @@ static inline bool tc_channel_is_closed(struct tc_channel *channel)
 }
 
 /* Call visit(value, arg) for every value that the channel can still give out: in the ring, and with
- * the senders that wait. Stops at the first result that is not 0. The lock is held: `visit` must not
- * call back, allocate or release anything. (A value in the node of a started receive that is done is
- * its owner's to visit.)
+ * the senders that wait. Stops at the first result that is not 0. The lock is held: `visit` must
+ * not call back, allocate or release anything. (A value in the node of a started receive that is
+ * done is its owner's to visit.)
  * Parks: never   Threads: any   Returns the last result of visit, 0 if there was nothing. */
 int tc_channel_visit(struct tc_channel *channel,
                      int (*visit)(const struct tc_value *value, void *arg), void *arg);
@@ -142,8 +143,8 @@ TC_NODISCARD int tc_channel_recv_start(struct tc_channel *channel, struct tc_val
 
 /* End a wait that was started, also one that a source of the caller's own has claimed.
  * Parks: never   Threads: one at a time for each waiter
- * Returns true: it is over, a value to be sent is the caller's again in node->value. False: delivery
- * won, the callback has been called or is about to be. */
+ * Returns true: it is over, a value to be sent is the caller's again in node->value. False:
+ * delivery won, the callback has been called or is about to be. */
 TC_NODISCARD bool tc_channel_withdraw(struct tc_channel *channel, struct tc_wait_node *node);
 
 #endif

@@ -1,9 +1,10 @@
-/* sync/channel_core.h — what a channel does under its lock, and the two words that are read without.
+/* sync/channel_core.h — what a channel does under its lock, and the two words that are read
+ * without.
  *
  * A ring of values between a queue of senders and a queue of receivers, after the hchan of Go's
  * runtime. The caller holds the lock, calls one step, releases the lock, and then readies whom the
- * step has claimed. A step that finds nothing to do says -EAGAIN and has changed nothing; the caller
- * gives up or queues itself before it releases the lock.
+ * step has claimed. A step that finds nothing to do says -EAGAIN and has changed nothing; the
+ * caller gives up or queues itself before it releases the lock.
  *
  *   push                                       pop
  *     closed: -EPIPE                             ring not empty: its oldest; a waiting sender's
@@ -88,8 +89,8 @@ static inline void tc__channel_core_advance(struct tc_channel_core *core)
     core->head = core->head + 1 < core->capacity ? core->head + 1 : 0;
 }
 
-/* Move `value` into the channel. *woken is the receiver that got it, or NULL: claimed, to be readied
- * after the lock.   Returns 0, -EPIPE, -EAGAIN. */
+/* Move `value` into the channel. *woken is the receiver that got it, or NULL: claimed, to be
+ * readied after the lock.   Returns 0, -EPIPE, -EAGAIN. */
 TC_NODISCARD static inline int tc_channel_core_push(struct tc_channel_core *core,
                                                     struct tc_value value,
                                                     struct tc_wait_node **woken)
@@ -117,8 +118,8 @@ TC_NODISCARD static inline int tc_channel_core_push(struct tc_channel_core *core
     return -EAGAIN;
 }
 
-/* Move the oldest value out of the channel. *woken is the sender that is done now, or NULL: claimed,
- * to be readied after the lock.   Returns 0, -EPIPE, -EAGAIN. */
+/* Move the oldest value out of the channel. *woken is the sender that is done now, or NULL:
+ * claimed, to be readied after the lock.   Returns 0, -EPIPE, -EAGAIN. */
 TC_NODISCARD static inline int tc_channel_core_pop(struct tc_channel_core *core,
                                                    struct tc_value *value,
                                                    struct tc_wait_node **woken)

@@ -5,8 +5,8 @@
  * INVARIANTS
  *  E1  Nobody waits that could be claimed while the flag is set and the lock is free.
  *  E2  Who was let through sees what the setter wrote before it set the flag [event-set].
- *  E3  Who was let through by wait may destroy the event if nobody else will come to it. (is_set does
- *      not say that: the setter may still be busy with the waiters.)
+ *  E3  Who was let through by wait may destroy the event if nobody else will come to it. (is_set
+ *      does not say that: the setter may still be busy with the waiters.)
  *
  *               wait  set  clear  is_set  start  withdraw       -  safe together
  *   any           -    -     -      -       -       -
@@ -45,7 +45,8 @@ void tc_event_set(struct tc_event *event);
 /* Clear the flag. Parks: never   Threads: any */
 void tc_event_clear(struct tc_event *event);
 
-/* Wait until the flag is set; who waits when it is set is let through even if it is cleared at once.
+/* Wait until the flag is set; who waits when it is set is let through even if it is cleared at
+ * once.
  * Parks: may (blocks a plain thread)   Threads: fibers, plain threads
  * Deadline: absolute ns, TC_NEVER for none
  * Returns 0, -ETIMEDOUT, -ECANCELED, -ENOMEM no timer, -EINTR plain threads only. */

@@ -81,7 +81,8 @@ void tc__mutex_release_slow(struct tc_mutex *mutex)
             tc__wait_ready(node);
             return;
         }
-        /* All have left. To free the mutex here would let somebody destroy it under our feet (M2). */
+        /* All have left. To free the mutex here would let somebody destroy it under our feet
+         * (M2). */
         leave_queue(mutex);
     } while (!tc_mutex_core_release(&mutex->word));
 }

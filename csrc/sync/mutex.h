@@ -1,8 +1,8 @@
 /* sync/mutex.h — mutual exclusion for fibers, plain threads and callback waiters.
  *
  * The mutex barges: a release frees it and wakes the longest waiter, which then competes with
- * whoever comes by. A holder that soon wants it again goes on without a switch, where a mutex that is
- * handed from one to the next would make every section wait for a wake-up. So that nobody waits
+ * whoever comes by. A holder that soon wants it again goes on without a switch, where a mutex that
+ * is handed from one to the next would make every section wait for a wake-up. So that nobody waits
  * for ever, a waiter that finds itself beaten after TC_MUTEX_PATIENCE_NS has the mutex handed over
  * by the next release. (sync.Mutex of Go is the model.) A callback waiter cannot try again: it is
  * handed the mutex in its turn.

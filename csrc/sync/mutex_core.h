@@ -4,31 +4,31 @@
  *   0    LOCKED    somebody holds the mutex                         who gets it   the holder
  *   1    WOKEN     a waiter was taken out of the queue to try       the holder    that waiter
  *                  again, and has not tried yet
- *   2    QUEUED    somebody is in the queue                         who queues    the holder, or the
- *                                                                                 last one to leave
+ *   2    QUEUED    somebody is in the queue                         who queues    the holder, or
+ *                                                                                 the last to leave
  *   3    STARVING  somebody in the queue has waited too long        that waiter   the holder
  *
- *   from                  to                  by                              order
- *   LOCKED = 0            LOCKED              try_acquire, announce           acquire CAS [mutex-word]
- *   LOCKED                QUEUED, STARVING;   announce, under the queue's     relaxed CAS
- *                         WOKEN spent          lock
- *   LOCKED                LOCKED = 0          release, if nobody is to be     release CAS [mutex-word]
- *                                             woken
- *   LOCKED, QUEUED        LOCKED = 0, WOKEN   pass_on, under the queue's      release store
- *                                             lock                            [mutex-word]
- *   LOCKED, QUEUED        LOCKED still        pass_on: handed over            relaxed store
- *   QUEUED, STARVING      neither             leave, under the queue's lock   relaxed RMW
+ *   from                to                  by                             order
+ *   LOCKED = 0          LOCKED              try_acquire, announce          acquire CAS [mutex-word]
+ *   LOCKED              QUEUED, STARVING;   announce, under the queue's    relaxed CAS
+ *                       WOKEN spent         lock
+ *   LOCKED              LOCKED = 0          release, if nobody is to be    release CAS [mutex-word]
+ *                                           woken
+ *   LOCKED, QUEUED      LOCKED = 0, WOKEN   pass_on, under the queue's     release store
+ *                                           lock                           [mutex-word]
+ *   LOCKED, QUEUED      LOCKED still        pass_on: handed over           relaxed store
+ *   QUEUED, STARVING    neither             leave, under the queue's lock  relaxed RMW
  *
  * WHY IT IS RIGHT
- *   1. Only try_acquire and announce set LOCKED, each by a CAS that found it clear, and pass_on keeps
- *      it for one waiter: there is one holder.
- *   2. Nobody sleeps through a release. Who queues sets QUEUED by a CAS that finds LOCKED set, while
- *      it holds the queue's lock until its node is in. The release after that finds QUEUED and takes
- *      the queue's lock, unless WOKEN is set: then a waiter is on its way, which either gets the
- *      mutex, and releases it later, or spends WOKEN in the same CAS that finds LOCKED set, so that
- *      the release of that holder finds QUEUED without WOKEN.
- *   3. While LOCKED is set and the caller is the holder and has the queue's lock, nobody else changes
- *      the word: pass_on may store.
+ *   1. Only try_acquire and announce set LOCKED, each by a CAS that found it clear, and pass_on
+ *      keeps it for one waiter: there is one holder.
+ *   2. Nobody sleeps through a release. Who queues sets QUEUED by a CAS that finds LOCKED set,
+ *      while it holds the queue's lock until its node is in. The release after that finds QUEUED
+ *      and takes the queue's lock, unless WOKEN is set: then a waiter is on its way, which either
+ *      gets the mutex, and releases it later, or spends WOKEN in the same CAS that finds LOCKED
+ *      set, so that the release of that holder finds QUEUED without WOKEN.
+ *   3. While LOCKED is set and the caller is the holder and has the queue's lock, nobody else
+ *      changes the word: pass_on may store.
  *   4. STARVING is met by the next release, which hands over: the mutex never becomes free in
  *      between, so nobody can barge in.
  *   5. A word that was released is not touched again, but by pass_on's caller, who has a waiter to
@@ -68,8 +68,8 @@ static inline void tc_mutex_core_init(struct tc_mutex_word *word)
 /* Take the mutex if it is free. One CAS. Threads: any   Returns true if the caller holds it now. */
 TC_NODISCARD static inline bool tc_mutex_core_try_acquire(struct tc_mutex_word *word)
 {
-    /* relaxed: a guess, the CAS decides. To guess 0 instead would cost a second CAS whenever somebody
-     * is queued, which is when it matters. */
+    /* relaxed: a guess, the CAS decides. To guess 0 instead would cost a second CAS whenever
+     * somebody is queued, which is when it matters. */
     uint32_t found = tc_load_relaxed(&word->value);
 
     while ((found & TC_MUTEX_LOCKED) == 0) {

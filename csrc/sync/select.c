@@ -99,7 +99,7 @@ static void unlock_all(const struct select *select)
     }
 }
 
-/* ---- to try ------------------------------------------------------------------------------------ */
+/* ---- to try -------------------------------------------------------------------------------- */
 
 /* Let the case proceed if it can, under the lock. *woken as in channel_core.h. */
 static bool try_locked(struct tc_select_case *c, struct tc_wait_node **woken)
@@ -179,7 +179,7 @@ static int try_cases(struct select *select)
     return rc == -EAGAIN ? try_together(select) : rc;
 }
 
-/* ---- to wait ----------------------------------------------------------------------------------- */
+/* ---- to wait ------------------------------------------------------------------------------- */
 
 /* Put every case into its queue. All locks are held. */
 static void enqueue_all(struct select *select, struct tc_waiter *waiter, uint64_t seq)
@@ -196,7 +196,8 @@ static void enqueue_all(struct select *select, struct tc_waiter *waiter, uint64_
     }
 }
 
-/* Unlink every case. Nobody can claim the waiter any more. Returns the case that won, or -EAGAIN. */
+/* Unlink every case. Nobody can claim the waiter any more. Returns the case that won, or
+ * -EAGAIN. */
 static int dequeue_all(struct select *select)
 {
     int winner = -EAGAIN;

@@ -1,8 +1,8 @@
 /* sync/select.h — wait for the first of several sends and receives; exactly one takes place.
  *
  * The cases are tried in a random order, one lock at a time; if none can proceed, all channels are
- * locked in the order of their addresses, each once, and the cases are tried again, so that there is
- * a moment at which none could. A try ends there. A wait then puts one node per case into the
+ * locked in the order of their addresses, each once, and the cases are tried again, so that there
+ * is a moment at which none could. A try ends there. A wait then puts one node per case into the
  * channels' queues, all of one waiter, and releases the locks from the commit of the park. Whoever
  * claims the waiter first has won for its channel; the other nodes are unlinked before the call
  * returns. This is the select of Go's runtime, with the waiter's claim in the place of its
@@ -18,7 +18,8 @@
  *  S4  The nodes are in no queue when the call returns, or when a started select was finished or
  *      withdrawn.
  *
- * The same channel may stand in several cases, for both directions too; a select never meets itself.
+ * The same channel may stand in several cases, for both directions too; a select never meets
+ * itself.
  *
  *                 tc_select*          -  any number of them, beside all channel operations;
  *   tc_select*        -                  one cases array serves one select at a time
@@ -65,11 +66,13 @@ TC_MAY_PARK TC_NODISCARD int tc_select(struct tc_select_case *cases, uint32_t co
                                        int64_t deadline_ns);
 
 /* The same with a default: never waits.
- * Parks: never   Threads: any   Returns the index of the case, -EAGAIN if none can proceed, -EINVAL. */
+ * Parks: never   Threads: any
+ * Returns the index of the case, -EAGAIN if none can proceed, -EINVAL. */
 TC_NODISCARD int tc_select_try(struct tc_select_case *cases, uint32_t count);
 
-/* The same with a callback (sync/wait.h). An index: over at once, no callback. -EINPROGRESS: `waiter`
- * will be claimed; then, from the callback or later, tc_select_finish says which case it was.
+/* The same with a callback (sync/wait.h). An index: over at once, no callback. -EINPROGRESS:
+ * `waiter` will be claimed; then, from the callback or later, tc_select_finish says which case it
+ * was.
  * Parks: never   Threads: one at a time for each waiter
  * Returns also -EINVAL, for too many cases or none. */
 TC_NODISCARD int tc_select_start(struct tc_select_case *cases, uint32_t count,

@@ -1,9 +1,9 @@
 /* sync/value.h — what travels through a channel: sixteen bytes, moved, never shared.
  *
  * A value is an integer, a floating-point number, a reference to a tc_buf, or a pointer that means
- * something to the two ends only. Whoever has the value owns what it refers to; passing it on passes
- * the ownership. A tc_buf is an immutable piece of bytes with an atomic count, so that fibers,
- * threads and several interpreters' objects can hold the same one without a common lock.
+ * something to the two ends only. Whoever has the value owns what it refers to; passing it on
+ * passes the ownership. A tc_buf is an immutable piece of bytes with an atomic count, so that
+ * fibers, threads and several interpreters' objects can hold the same one without a common lock.
  *
  * INVARIANTS
  *  V1  Bytes of a buffer are written only while it has one reference, by who holds that.
@@ -99,8 +99,8 @@ static inline void tc_buf_release(struct tc_buf *buf)
     if (buf == NULL) {
         return;
     }
-    /* acquire [buf-count]: the only holder sees what the others, gone now, did. acq_rel [buf-count]:
-     * publishes our use, and sees theirs if we are the last. */
+    /* acquire [buf-count]: the only holder sees what the others, gone now, did. acq_rel
+     * [buf-count]: publishes our use, and sees theirs if we are the last. */
     if (tc_load_acquire(&buf->references) == 1 || tc_fetch_sub_acq_rel(&buf->references, 1) == 1) {
         tc__buf_free_slow(buf);
     }

@@ -66,8 +66,8 @@ void tc__wait_start(struct tc_lock *lock, struct tc_waitq *queue, struct tc_wait
 
 bool tc__wait_withdraw(struct tc_lock *lock, struct tc_wait_node *node)
 {
-    /* Whoever claims under the lock says so in `done`: if the claim fails and the node is not done, a
-     * source of the caller's own has ended the wait. */
+    /* Whoever claims under the lock says so in `done`: if the claim fails and the node is not done,
+     * a source of the caller's own has ended the wait. */
     bool is_ours = tc_waiter_core_claim(node->word, node->seq);
 
     tc_lock_acquire(lock);

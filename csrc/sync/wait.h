@@ -1,17 +1,17 @@
 /* sync/wait.h — to wait in a queue, as a fiber, as a plain thread, or with a callback.
  *
- * The objects of this layer differ in what they hand over, not in how they wait. A wait begins under
- * the object's lock, which is released once the node is in the queue: by the commit callback of the
- * park, on the next stack, on the same thread. So what the waiter found under the lock is still true
- * when it becomes findable, and one acquire and one release serve an operation that parks. No other
- * lock of the layer is taken in between, and the ranks of those that the switch itself may need lie
- * inside.
+ * The objects of this layer differ in what they hand over, not in how they wait. A wait begins
+ * under the object's lock, which is released once the node is in the queue: by the commit callback
+ * of the park, on the next stack, on the same thread. So what the waiter found under the lock is
+ * still true when it becomes findable, and one acquire and one release serve an operation that
+ * parks. No other lock of the layer is taken in between, and the ranks of those that the switch
+ * itself may need lie inside.
  *
- * A callback waiter belongs to the caller, who embeds a struct tc_waiter and a struct tc_wait_node in
- * an object of its own, with type-stable memory (W1). It starts a wait, and then one of three things
- * happens once: the object claims the waiter, and the callback finds node->done; a source of the
- * caller's own claims it (a deadline), and the caller withdraws; or the caller withdraws. Each X of
- * the layer has for that
+ * A callback waiter belongs to the caller, who embeds a struct tc_waiter and a struct tc_wait_node
+ * in an object of its own, with type-stable memory (W1). It starts a wait, and then one of three
+ * things happens once: the object claims the waiter, and the callback finds node->done; a source of
+ * the caller's own claims it (a deadline), and the caller withdraws; or the caller withdraws. Each
+ * X of the layer has for that
  *
  *   tc_X_start     0 or an error at once, or -EINPROGRESS: the callback will be called
  *   tc_X_withdraw  true: the wait is over and nothing was handed over
@@ -62,8 +62,8 @@ TC_MAY_PARK TC_NODISCARD int tc__wait_in(struct tc__wait *wait);
 void tc__wait_start(struct tc_lock *lock, struct tc_waitq *queue, struct tc_wait_node *node,
                     struct tc_waiter *waiter);
 
-/* End a started wait. Returns true with the lock held and the node in no queue, or false without it:
- * delivery won. */
+/* End a started wait. Returns true with the lock held and the node in no queue, or false without
+ * it: delivery won. */
 TC_NODISCARD bool tc__wait_withdraw(struct tc_lock *lock, struct tc_wait_node *node);
 
 /* Wake who was claimed. No lock is held. */

@@ -1,8 +1,8 @@
 /* sync/wait_core.h — queues of waiters, and how one is taken out of a queue.
  *
- * Every object of this layer has a short lock and one or two queues. A wait is in a queue as a node;
- * a select has one node per case, in several queues. Nodes belong to who waits and may lie on its
- * stack; the waiter's word is elsewhere, in type-stable memory (sched/waiter_core.h).
+ * Every object of this layer has a short lock and one or two queues. A wait is in a queue as a
+ * node; a select has one node per case, in several queues. Nodes belong to who waits and may lie on
+ * its stack; the waiter's word is elsewhere, in type-stable memory (sched/waiter_core.h).
  *
  *   owner                                   whoever has something to give
  *     under the lock: nothing to be had       under the lock: first node of the queue
@@ -15,8 +15,8 @@
  * WHY IT IS RIGHT
  *   1. A node is read and written by others only under the lock, while it is linked or in the
  *      critical section that unlinked it; and after that by who claimed its wait, until ready. The
- *      owner leaves only after it was resumed, and after it has unlinked the node under that lock if
- *      it is not done. So a node may lie on the owner's stack.
+ *      owner leaves only after it was resumed, and after it has unlinked the node under that lock
+ *      if it is not done. So a node may lie on the owner's stack.
  *   2. The claim decides between a hand-off, a deadline and a cancel. What a claimer hands over
  *      it writes after the claim: nothing is given to a waiter that has left, and nothing is lost.
  *   3. A node whose wait is over already (a select that another channel has won, a deadline) is

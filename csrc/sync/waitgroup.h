@@ -9,10 +9,10 @@
  * whether anybody is to be woken, and needs no lock otherwise.
  *
  * INVARIANTS
- *  G1  A waiter sets WAITING under the lock by a read-modify-write that finds the count above 0, and
- *      is in the queue when the lock is released: the done that comes to 0 later finds the bit.
- *  G2  WAITING is cleared under the lock by that done alone, or by the first of several. Until then a
- *      wait does not return 0: the group may lie on the waiter's stack.
+ *  G1  A waiter sets WAITING under the lock by a read-modify-write that finds the count above 0,
+ *      and is in the queue when the lock is released: the done that comes to 0 later finds the bit.
+ *  G2  WAITING is cleared under the lock by that done alone, or by the first of several. Until then
+ *      a wait does not return 0: the group may lie on the waiter's stack.
  *  G3  Who was let through sees what was written before each done [waitgroup-count].
  *
  * An add that comes when the count is 0 while somebody waits begins the next round; who still waits
@@ -46,7 +46,8 @@ struct tc_waitgroup {
     struct tc_waitq waiters;
 };
 
-/* Make a group without work. Nothing is to be undone. Parks: never   Threads: before it is shared */
+/* Make a group without work. Nothing is to be undone.
+ * Parks: never   Threads: before it is shared */
 void tc_waitgroup_init(struct tc_waitgroup *group);
 
 /* Tail of tc_waitgroup_done. */

@@ -12,8 +12,8 @@
  *       TC_CHECK(tc_list_pop_front(&list) == NULL);
  *   }
  *
- * Output: one line `ok NAME`, `FAIL NAME` or `skip NAME` a test, with its seconds where it took some,
- * and last `N passed, N failed`.
+ * Output: one line `ok NAME`, `FAIL NAME` or `skip NAME` a test, with its seconds where it took
+ * some, and last `N passed, N failed`.
  * Exit status: 0 when nothing failed, 1 when something did, 2 for a usage error or when the
  * filter matches no test.
  *
@@ -21,8 +21,8 @@
  *   --filter TEXT    only tests whose name contains TEXT
  *   --seed N         the number tc_test_seed() returns (environment: TC_TEST_SEED)
  *   --repeat N       run everything N times, with seeds SEED, SEED+1, …
- *   --timeout S      seconds a test may take (default 120; 240 under a sanitizer or valgrind): for a
- *                    hang, not a measure, since the machine may have other things to do
+ *   --timeout S      seconds a test may take (default 120; 240 under a sanitizer or valgrind): for
+ *                    a hang, not a measure, since the machine may have other things to do
  *
  * A test that runs out of time is sent SIGABRT, which makes it call tc_test_dump_hook, and is
  * killed with everything it started 3 seconds later.

@@ -1,25 +1,26 @@
 /* tests/c/linear.h — is a recorded history of channel operations linearizable?
  *
  * A history holds the operations of several threads, fibers or tasks on up to four channels, each
- * with the time before its call, the time after its return, and its outcome. It is linearizable if a
- * moment can be chosen for every operation, between the two, such that the operations in the order of
- * these moments are a run of the sequential channel below. All channels are checked as one object, so
- * that a select with a default, which looks at several, has one moment too.
+ * with the time before its call, the time after its return, and its outcome. It is linearizable if
+ * a moment can be chosen for every operation, between the two, such that the operations in the
+ * order of these moments are a run of the sequential channel below. All channels are checked as one
+ * object, so that a select with a default, which looks at several, has one moment too.
  *
  * The sequential channel of capacity n > 0 is a queue: a send with fewer than n items inside, a
- * receive of the oldest, "full" with n and "empty" with 0 items while it is open, "closed" for a send
- * after the close and for a receive when it is empty as well. With capacity 0 a send and the receive
- * of its item take place at one moment, so that both must be under way at once; "full" and "empty" say
- * that nobody was waiting, which a history does not tell, and are right while the channel is open.
- * Operations that end by deadline or cancel did nothing, and are left out. Items are different.
+ * receive of the oldest, "full" with n and "empty" with 0 items while it is open, "closed" for a
+ * send after the close and for a receive when it is empty as well. With capacity 0 a send and the
+ * receive of its item take place at one moment, so that both must be under way at once; "full" and
+ * "empty" say that nobody was waiting, which a history does not tell, and are right while the
+ * channel is open. Operations that end by deadline or cancel did nothing, and are left out. Items
+ * are different.
  *
  * The search is that of Wing and Gong (Testing and verifying concurrent objects, 1993): take any
- * operation that is called before the first return among the rest, as the next one, and go back when
- * none fits. After Lowe (Testing for linearizability, 2017) a pair of operations taken and state
- * reached that has been left once is not entered again.
+ * operation that is called before the first return among the rest, as the next one, and go back
+ * when none fits. After Lowe (Testing for linearizability, 2017) a pair of operations taken and
+ * state reached that has been left once is not entered again.
  *
- * TEXT. One history: lines until an empty one or the end. '#' begins a comment. Times are integers of
- * one clock; equal times count as concurrent.
+ * TEXT. One history: lines until an empty one or the end. '#' begins a comment. Times are integers
+ * of one clock; equal times count as concurrent.
  *
  *   channel NUMBER CAPACITY                      NUMBER 0 to 3, CAPACITY 0 to 16; first
  *   CALL RETURN send CHANNEL ITEM ok|closed|full

@@ -1,8 +1,9 @@
-/* tests/fuzz/fuzz.h — what the fuzz targets share: a check that ends the program, a copy of exact size.
+/* tests/fuzz/fuzz.h — what the fuzz targets share: a check that ends the program, a copy of exact
+ * size.
  *
- * Each target is one function over libFuzzer's bytes. It reads the input at once and in two pieces and
- * by other means that must agree, so that it finds wrong answers as well as crashes. The copies are
- * malloc'd to size: AddressSanitizer sees the first byte read beyond them.
+ * Each target is one function over libFuzzer's bytes. It reads the input at once and in two pieces
+ * and by other means that must agree, so that it finds wrong answers as well as crashes. The copies
+ * are malloc'd to size: AddressSanitizer sees the first byte read beyond them.
  */
 #ifndef TC_TESTS_FUZZ_H
 #define TC_TESTS_FUZZ_H

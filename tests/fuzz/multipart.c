@@ -1,4 +1,5 @@
-/* The first byte says where the body is cut, the first line is the Content-Type, the rest the body. */
+/* The first byte says where the body is cut, the first line is the Content-Type, the rest the
+ * body. */
 #include "http/multipart.h"
 #include "fuzz.h"
 

@@ -7,8 +7,8 @@
  *
  * Shapes: the claim decides between hand-off, close and deadline; message passing of the value
  * through the node.
- * TC_WEAKEN: a hand-off is filled in without a claim. Visible on any hardware: a value is handed to a
- * receiver that has left.
+ * TC_WEAKEN: a hand-off is filled in without a claim. Visible on any hardware: a value is handed to
+ * a receiver that has left.
  */
 #include "base/atomic.h"
 #include "sync/channel_core.h"

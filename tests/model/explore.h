@@ -3,8 +3,9 @@
  * The threads of the program are coroutines of one thread; each atomic operation is a step. An
  * execution is the sequence of answers to a few questions: who goes on? is this store seen at once?
  * All answers are tried in turn, depth first, by running the program again with the last answer
- * changed (stateless model checking). Two bounds keep that to seconds: how often a thread that could
- * go on is made to wait, and how many stores are delayed. Almost all errors need very few of either:
+ * changed (stateless model checking). Two bounds keep that to seconds: how often a thread that
+ * could go on is made to wait, and how many stores are delayed. Almost all errors need very few of
+ * either:
  *
  *   Musuvathi, Qadeer: Iterative context bounding for systematic testing of multithreaded programs,
  *   PLDI 2007.

@@ -90,7 +90,8 @@ static void check(void)
     uint64_t bits = tc_idle_peek(&idle);
 
     MODEL_CHECK(tc_load_relaxed(&queued) == 1); /* relaxed: threads are done */
-    /* Asleep only if the wake-up is on its way: the waker has uncounted it and left it the token. */
+    /* Asleep only if the wake-up is on its way: the waker has uncounted it and left it the
+     * token. */
     MODEL_CHECK(!asleep || tc_load_relaxed(&notified) == 1); /* relaxed: as above */
     MODEL_CHECK(tc_idle_parked(bits) == 0);
     MODEL_CHECK(tc_idle_searching(bits) == tc_load_relaxed(&notified)); /* relaxed: as above */

@@ -11,8 +11,8 @@
  * repeats it, with the threads lined up by a spinning barrier before each iteration, so that their
  * few instructions meet. Prints the number of iterations; a failed check aborts.
  *
- * -DTC_MODEL_EXPLORE=1 runs it in every order of its steps, within bounds: explore.h. A program with
- * several scenarios defines MODEL_VARIANTS and asks model_variant() which one to set up.
+ * -DTC_MODEL_EXPLORE=1 runs it in every order of its steps, within bounds: explore.h. A program
+ * with several scenarios defines MODEL_VARIANTS and asks model_variant() which one to set up.
  *
  * -DTC_WEAKEN=1 selects a deliberately broken variant, which must fail: under the explorer or TSan,
  * as tests of their own see to, on the hardware too, as each program says (docs/MEMORY_ORDER.md).

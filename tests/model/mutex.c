@@ -1,13 +1,13 @@
 /* tests/model/mutex.c — three threads and a mutex: one holder at a time, nobody left in the queue.
  *
- * Thread 0 acquires and releases twice, so that it can barge, the others once; who finds the mutex taken queues under the
- * queue's lock, is woken, and tries again from the front, as sync/mutex.c does. The queue is an array
- * of three, the lock a flag that is awaited.
+ * Thread 0 acquires and releases twice, so that it can barge, the others once; who finds the mutex
+ * taken queues under the queue's lock, is woken, and tries again from the front, as sync/mutex.c
+ * does. The queue is an array of three, the lock a flag that is awaited.
  *
- * Shapes: message passing (the critical section, [mutex-word]); the single word that decides between
- * "I queue" and "I release".
- * TC_WEAKEN=1: release looks for QUEUED first and, a moment later, frees with a plain store. Visible
- * on any hardware: a waiter that queues in between is never woken.
+ * Shapes: message passing (the critical section, [mutex-word]); the single word that decides
+ * between "I queue" and "I release".
+ * TC_WEAKEN=1: release looks for QUEUED first and, a moment later, frees with a plain store.
+ * Visible on any hardware: a waiter that queues in between is never woken.
  * TC_WEAKEN=2: a woken waiter that is beaten keeps WOKEN. Visible on any hardware: the next release
  * takes it for one that is on its way.
  */
@@ -23,8 +23,9 @@ static _Atomic uint32_t queue_lock;
 static int queue[THREADS]; /* under queue_lock: who waits, first first */
 static int queued; /* under queue_lock */
 static _Atomic int woken[THREADS]; /* 0, or 1 + enum tc_mutex_pass */
-/* Plain: under the mutex. Not static: gcc 12 (-fipa-reference) keeps a static variable in a register
- * over a call of a static function that does not name it, whatever that function synchronizes with. */
+/* Plain: under the mutex. Not static: gcc 12 (-fipa-reference) keeps a static variable in a
+ * register over a call of a static function that does not name it, whatever that function
+ * synchronizes with. */
 int entered;
 
 static void lock_queue(void)

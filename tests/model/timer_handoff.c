@@ -1,12 +1,13 @@
-/* tests/model/timer_handoff.c — the owner fires a timer while another thread cancels it (io/timer.c,
- * T3): the arm is ended by one of them, and the canceller never touches what the owner has recycled.
+/* tests/model/timer_handoff.c — the owner fires a timer while another thread cancels it
+ * (io/timer.c, T3): the arm is ended by one of them, and the canceller never touches what the owner
+ * has recycled.
  *
  * The program repeats the three steps of io/timer.c over one node: end_arm, the canceller's use of
- * the heap that it read from the node, the owner's recycling (queued_in is NULL then). It stands for
- * the header that timer.c has not, because the protocol is one CAS.
+ * the heap that it read from the node, the owner's recycling (queued_in is NULL then). It stands
+ * for the header that timer.c has not, because the protocol is one CAS.
  *
- * Shape: load buffering ([timer-stale]: the canceller's read of queued_in, then its CAS; the owner's
- * read of the odd sequence, then its store of queued_in).
+ * Shape: load buffering ([timer-stale]: the canceller's read of queued_in, then its CAS; the
+ * owner's read of the odd sequence, then its store of queued_in).
  * TC_WEAKEN: all relaxed, and the canceller reads the node after its CAS, which is what the release
  * forbids. Visible on x86-64: it finds NULL.
  */

@@ -7,8 +7,8 @@
  *   overwrite=1  without_tmpfile=1 (as if the kernel had no O_TMPFILE)  file_bytes=N (RLIMIT_FSIZE)
  *
  * It answers / with a line and /large with 256 KiB. It prints its port, then answers each line on
- * standard input with a line of JSON: `statistics`. `stop`, or the end of the input, ends it at once,
- * `drain` as soon as its connections allow.
+ * standard input with a line of JSON: `statistics`. `stop`, or the end of the input, ends it at
+ * once, `drain` as soon as its connections allow.
  */
 #include <inttypes.h>
 #include <sys/resource.h>

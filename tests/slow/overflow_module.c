@@ -1,4 +1,5 @@
-/* overflow_module.c — for overflow.py: the runtime in a Python process, and a fiber that overflows. */
+/* overflow_module.c — for overflow.py: the runtime in a Python process, and a fiber that
+ * overflows. */
 #include "parked.h"
 #include "support.h"
 

@@ -131,7 +131,8 @@ static inline int pace_compare(const void *a, const void *b)
     return (left->from_ns > right->from_ns) - (left->from_ns < right->from_ns);
 }
 
-/* How much of the time from `from_ns` to `to_ns` some processor was not there. After pace_stop(). */
+/* How much of the time from `from_ns` to `to_ns` some processor was not there. After
+ * pace_stop(). */
 static inline uint64_t pace_late_ns(const struct pace *pace, uint64_t from_ns, uint64_t to_ns)
 {
     static struct pace_gap inside[PACE_CPUS_MAX * PACE_GAPS_MAX];

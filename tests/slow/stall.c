@@ -3,13 +3,13 @@
  *   stall STORM_PROGRAM [STALLS]
  *
  * All connections of a server belong to worker 0. A fiber on worker 0 readies another fiber, which
- * therefore lies in that worker's `next` slot, and spins for 500 ms. Clients in another process must
- * not notice: every request on the 100 connections is answered, and the other fiber runs, within
- * 5 ms, on worker 1. All runs with real-time priority, so that the figures do not contain other
- * programs of the machine, and less the time in which the machine itself was not there (pace.h);
- * where such a priority is not allowed, the limit is one that only a wake-up that is lost for the
- * whole stall exceeds. The median over the stalls counts; the worst is printed too, and the worst
- * as the clock saw it.
+ * therefore lies in that worker's `next` slot, and spins for 500 ms. Clients in another process
+ * must not notice: every request on the 100 connections is answered, and the other fiber runs,
+ * within 5 ms, on worker 1. All runs with real-time priority, so that the figures do not contain
+ * other programs of the machine, and less the time in which the machine itself was not there
+ * (pace.h); where such a priority is not allowed, the limit is one that only a wake-up that is lost
+ * for the whole stall exceeds. The median over the stalls counts; the worst is printed too, and the
+ * worst as the clock saw it.
  */
 #include <sched.h>
 #include <spawn.h>

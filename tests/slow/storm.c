@@ -11,13 +11,14 @@
  *   vanish   has sent the beginning of a message, and closes without reading
  *   kill     waits, in the middle of a transfer that it does not read, for SIGKILL
  *   mixed    gangs take these modes in turn
- *   steady   goes on with checked request after request until the time is over or SIGTERM comes: all
- *            clients of a gang send, all their answers are read, and, after the interval, again
+ *   steady   goes on with checked request after request until the time is over or SIGTERM comes:
+ *            all clients of a gang send, all their answers are read, and, after the interval, again
  *
  * It prints one line of name=value pairs; worst_ms is the longest time from a request to the end of
- * its answer, own_ms the same without the time in which the machine stood still. That is measured in
- * mode steady with --pace, a real-time priority above that of the clients (pace.h). Exit status: 0, 1
- * if an answer was wrong or missing, 2 for a usage error. Every blocking call has a limit of 30 s.
+ * its answer, own_ms the same without the time in which the machine stood still. That is measured
+ * in mode steady with --pace, a real-time priority above that of the clients (pace.h). Exit status:
+ * 0, 1 if an answer was wrong or missing, 2 for a usage error. Every blocking call has a limit of
+ * 30 s.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -62,8 +63,8 @@ struct options {
     int pace; /* priority of the control, 0: none                                               */
 };
 
-/* What a gang reports through its pipe, once before the barrier (only `connected`) and, unless it is
- * killed, once at the end. */
+/* What a gang reports through its pipe, once before the barrier (only `connected`) and, unless it
+ * is killed, once at the end. */
 struct report {
     uint64_t connected;
     uint64_t requests; /* complete, checked answers                                            */
@@ -242,8 +243,8 @@ static void finish(int fd, enum mode mode, size_t sent, uint64_t *random, struct
 
 /* ---- a gang ------------------------------------------------------------------------------- */
 
-/* Take out of the slow requests what the machine was late. Not earlier than at the end: who has just
- * been held up may be here before the control has written its gap. */
+/* Take out of the slow requests what the machine was late. Not earlier than at the end: who has
+ * just been held up may be here before the control has written its gap. */
 static void look_again(const struct pace *pace, const struct slow *slow, struct report *report)
 {
     for (unsigned i = 0; i < slow->count; i++) {

@@ -2,8 +2,8 @@
  *
  *   storm_c STORM_PROGRAM [STORMS [CLIENTS]]
  *
- * After each storm the census is at its baseline again: soon, which is printed, and within ten seconds
- * on a machine that has other things to do.
+ * After each storm the census is at its baseline again: soon, which is printed, and within ten
+ * seconds on a machine that has other things to do.
  */
 #include <spawn.h>
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* support.h — what the C programs of this folder share: fatal checks, waiting, looking at the process.
+/* support.h — what the C programs of this folder share: fatal checks, waiting, looking at the
+ * process.
  *
  * They are programs of their own, without the harness: each prints one line with what it saw, exits
  * with 0 or, after saying what was wrong, 1, and kills itself when it takes too long.

@@ -1,13 +1,13 @@
 /* tests/stress/history.c — fibers and threads use channels in every way; what they saw is checked.
  *
- *   history [HISTORIES [SEED]]     record and check; default: 10000 histories, 1000 under a sanitizer,
- *                                  and no more than a busy machine manages in 20 s
+ *   history [HISTORIES [SEED]]     record and check; default: 10000 histories, 1000 under a
+ *                                  sanitizer, and no more than a busy machine manages in 20 s
  *   history --check [FILE]         check the histories of a text (tests/c/linear.h) instead
  *
- * Four fibers on two workers and two plain threads send, receive, try, select and close at random on
- * three channels of capacity 0 to 3, at most 200 operations together. Each operation is recorded with
- * the readings of a common counter before and after it. A history that is not linearizable is printed
- * as text; the exit status is then 1, 2 if a text cannot be read.
+ * Four fibers on two workers and two plain threads send, receive, try, select and close at random
+ * on three channels of capacity 0 to 3, at most 200 operations together. Each operation is recorded
+ * with the readings of a common counter before and after it. A history that is not linearizable is
+ * printed as text; the exit status is then 1, 2 if a text cannot be read.
  */
 #include <inttypes.h>
 #include <pthread.h>

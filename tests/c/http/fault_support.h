@@ -1,5 +1,5 @@
-/* tests/c/http/fault_support.h — what test_http_faults.c serves, who asks for it, and what must be right
- * whatever has failed: the answers on every route, and the files that were stored. */
+/* tests/c/http/fault_support.h — what test_http_faults.c serves, who asks for it, and what must be
+ * right whatever has failed: the answers on every route, and the files that were stored. */
 #ifndef TC_TESTS_C_HTTP_FAULT_SUPPORT_H
 #define TC_TESTS_C_HTTP_FAULT_SUPPORT_H
 
@@ -52,8 +52,8 @@ __attribute__((unused)) static void make_root(void)
     put_file("files/bare/entry", 1);
 }
 
-/* No upload is there in part, and none under a temporary name unless it could not be removed. Removes
- * what is there. */
+/* No upload is there in part, and none under a temporary name unless it could not be removed.
+ * Removes what is there. */
 __attribute__((unused)) static void check_uploads(const char *folder, const struct fault *fault)
 {
     DIR *dir = opendir(path_of(folder));
@@ -134,7 +134,8 @@ _Static_assert(BODY_BYTES == 71680 && BODY_BYTES == 0x11800, "as the heads say")
 
 enum { CLIENTS = TC_ARRAY_LEN(requests) };
 
-/* Connect and say it all, as far as it goes. Returns the descriptor, -1 if there was none to be had. */
+/* Connect and say it all, as far as it goes. Returns the descriptor, -1 if there was none to be
+ * had. */
 static int speak(const struct tc_addr *addr, size_t index)
 {
     const char *head = requests[index].head;
@@ -184,8 +185,8 @@ __attribute__((unused)) static void make_traffic(struct tc_server *server, int p
     }
 }
 
-/* Ask one of the requests, hear to the end. Returns the status, 0 for none within a second; `*body` has
- * what came behind the first head, terminated. */
+/* Ask one of the requests, hear to the end. Returns the status, 0 for none within a second; `*body`
+ * has what came behind the first head, terminated. */
 static int ask_once(struct tc_server *server, size_t index, const char **body, size_t *len)
 {
     static char answer[ANSWER_BYTES];

@@ -1,5 +1,5 @@
-/* tests/c/http/handler_support.h — a server with one route whose handler is a function of the test, and a
- * client that says something and hears the answer. */
+/* tests/c/http/handler_support.h — a server with one route whose handler is a function of the test,
+ * and a client that says something and hears the answer. */
 #ifndef TC_TESTS_HTTP_HANDLER_SUPPORT_H
 #define TC_TESTS_HTTP_HANDLER_SUPPORT_H
 
@@ -105,8 +105,8 @@ __attribute__((unused)) static void end(struct fixture *fixture)
     stop_runtime(fixture->runtime);
 }
 
-/* Say `text`, hear all that comes until the end of the connection, which may come while we speak. The
- * result is static. */
+/* Say `text`, hear all that comes until the end of the connection, which may come while we speak.
+ * The result is static. */
 __attribute__((unused)) static const char *converse(struct fixture *fixture, const char *text)
 {
     static char heard[ANSWER_BYTES];

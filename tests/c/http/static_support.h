@@ -1,5 +1,5 @@
-/* tests/c/http/static_support.h — what the tests of the static route share: a tree of files, a server
- * for it, and a client that asks once and hears to the end. */
+/* tests/c/http/static_support.h — what the tests of the static route share: a tree of files, a
+ * server for it, and a client that asks once and hears to the end. */
 #ifndef TC_TESTS_HTTP_STATIC_SUPPORT_H
 #define TC_TESTS_HTTP_STATIC_SUPPORT_H
 #include <fcntl.h>

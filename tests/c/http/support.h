@@ -168,8 +168,8 @@ static inline size_t reader_feed(struct reader *reader, const char *buf, size_t 
     return at;
 }
 
-/* Read a stream that arrives in the pieces [0, first), then `step` bytes at a time; each time, what is
- * left lies at the edge of a page. Adds what the hint counted to *examined. */
+/* Read a stream that arrives in the pieces [0, first), then `step` bytes at a time; each time, what
+ * is left lies at the edge of a page. Adds what the hint counted to *examined. */
 static inline struct outcome read_stream(enum tc_http_simd simd, const char *bytes, size_t len,
                                          size_t first, size_t step, uint64_t *examined)
 {

@@ -1,6 +1,7 @@
 #include "support.h"
 
-/* What a body gives, read in pieces of `step` bytes: data, event or error, and how much was used. */
+/* What a body gives, read in pieces of `step` bytes: data, event or error, and how much was
+ * used. */
 struct result {
     char data[256];
     size_t len;

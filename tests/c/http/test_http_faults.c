@@ -1,7 +1,8 @@
-/* Every call of an HTTP server with fixed answers, files and uploads, failed with each of its errors:
- * while it serves, and at each place of its life. Afterwards it answers rightly on every route, stores
- * what it is given, and holds nothing more than before; no file is ever there in part.
- * TC_SLOW=long tries all combinations; otherwise the first error of each row takes most places. */
+/* Every call of an HTTP server with fixed answers, files and uploads, failed with each of its
+ * errors: while it serves, and at each place of its life. Afterwards it answers rightly on every
+ * route, stores what it is given, and holds nothing more than before; no file is ever there in
+ * part. TC_SLOW=long tries all combinations; otherwise the first error of each row takes most
+ * places. */
 #include "fault_support.h"
 #include "fault_table.h"
 
@@ -14,8 +15,8 @@ enum { PLACES_SHORT = 4, PLACES_LONG = 12 }; /* how many calls of a kind are fai
 
 enum {
     POOL_THREAD_BYTES = 256, /* at most, of memory for one of the blocking pool's */
-    /* Files that were forgotten, of some KiB each, until workers at rest turn again. What is lost in less
-     * shows in the sum over all faults, and in the lives below, which compare exactly. */
+    /* Files that were forgotten, of some KiB each, until workers at rest turn again. What is lost
+     * in less shows in the sum over all faults, and in the lives below, which compare exactly. */
     RETIRED_BYTES = 64 * 1024,
 };
 
@@ -59,8 +60,8 @@ static uint64_t take_histograms(const struct tc_http_server *server)
     return sum;
 }
 
-/* What is held but for the blocking pool's threads, which come and go, and what is made once. Memory may
- * be less: what was remembered of a file was forgotten. */
+/* What is held but for the blocking pool's threads, which come and go, and what is made once.
+ * Memory may be less: what was remembered of a file was forgotten. */
 static struct holdings take_lasting(const struct fixture *fixture)
 {
     struct holdings held = take_holdings();
@@ -145,7 +146,8 @@ static uint64_t fail_while_serving(struct fixture *fixture, const struct fault *
     return hits;
 }
 
-/* The nth call of a row, and `times` in all; `is_thorough`: each error. Returns how often they struck. */
+/* The nth call of a row, and `times` in all; `is_thorough`: each error. Returns how often they
+ * struck. */
 static uint64_t fail_row(struct fixture *fixture, const struct fault_row *row, uint64_t nth,
                          uint64_t times, bool is_thorough)
 {

@@ -267,8 +267,8 @@ static int64_t end_before_a_slow_reader(void *arg)
     return (int64_t)(after - before);
 }
 
-/* Longer than without a reader: 300 KiB, of which 16 KiB go in 15 ms. On a busy machine it may take longer
- * than the end waits. */
+/* Longer than without a reader: 300 KiB, of which 16 KiB go in 15 ms. On a busy machine it may take
+ * longer than the end waits. */
 TC_TEST(test_log_end_waits_for_a_slow_reader)
 {
     tc_test_timely(end_before_a_slow_reader, NULL, 0);

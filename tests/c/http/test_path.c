@@ -3,8 +3,8 @@
 #include "http/path.h"
 #include "support.h"
 
-/* The decoded path, "!" for one that is refused, "?" for one that is too long. Decodes to another place
- * and in place, at the edge of a page, and compares. */
+/* The decoded path, "!" for one that is refused, "?" for one that is too long. Decodes to another
+ * place and in place, at the edge of a page, and compares. */
 static const char *decode(const char *path)
 {
     static char out[256];

@@ -223,7 +223,8 @@ TC_TEST(test_server_request_in_two_pieces_is_answered_once)
     for (size_t cut = 1; cut < strlen(text); cut++) {
         uint64_t before = statistics(fixture.net).bytes_in;
         send_exactly(fd, text, cut);
-        /* Until it has been received; a piece is counted when its fiber is done with it, or never. */
+        /* Until it has been received; a piece is counted when its fiber is done with it, or
+         * never. */
         for (int i = 0; i < 20 && statistics(fixture.net).bytes_in == before; i++) {
             sched_yield();
         }
@@ -416,8 +417,8 @@ TC_TEST(test_server_client_that_vanishes_leaves_nothing)
     end_http(&fixture);
 }
 
-/* A conversation that takes every path with an allocation or a system call: a head in two pieces, a body
- * to skip, an answer that is not taken at once. Says whether it went as it should. */
+/* A conversation that takes every path with an allocation or a system call: a head in two pieces, a
+ * body to skip, an answer that is not taken at once. Says whether it went as it should. */
 static bool converse(struct fixture *fixture)
 {
     static char answer[LARGE_BYTES + 4096];

@@ -77,7 +77,8 @@ TC_TEST(test_static_file_that_is_half_in_memory_is_read_on_the_pool_from_there_o
 
     ask(&fixture, "GET", "/s/big.bin", "");
     uint64_t before = seen_by(&fixture).offloads;
-    /* Its first byte and one after 256 KiB are there; what follows is not, and is looked at twice. */
+    /* Its first byte and one after 256 KiB are there; what follows is not, and is looked at
+     * twice. */
     tc_fault_arm(TC_SYS_PREAD_NOWAIT, 3, EAGAIN, 2);
     ask(&fixture, "GET", "/s/big.bin", "");
     check_answer(200, content, BIG_BYTES);

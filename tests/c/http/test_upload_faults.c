@@ -1,5 +1,5 @@
-/* Every call that an upload makes, failed: at each place with the first of its errors, with all of them
- * if TC_SLOW=long. */
+/* Every call that an upload makes, failed: at each place with the first of its errors, with all of
+ * them if TC_SLOW=long. */
 #include "upload_support.h"
 
 /* ---- every call, failed -------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
-/* Requests that upload, with a scripted body: what is answered, and what is in the directory then. */
+/* Requests that upload, with a scripted body: what is answered, and what is in the directory
+ * then. */
 #include "upload_support.h"
 
 #include "http/json.h"

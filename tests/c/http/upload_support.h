@@ -1,5 +1,5 @@
-/* tests/c/http/upload_support.h — what the tests of the upload sink share: a directory to fill and to
- * look at, and one upload on a fiber. */
+/* tests/c/http/upload_support.h — what the tests of the upload sink share: a directory to fill and
+ * to look at, and one upload on a fiber. */
 #ifndef TC_TESTS_HTTP_UPLOAD_SUPPORT_H
 #define TC_TESTS_HTTP_UPLOAD_SUPPORT_H
 #include <fcntl.h>

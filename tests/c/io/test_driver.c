@@ -6,7 +6,7 @@
 
 #include "sched/idle.h"
 
-/* ---- sleep --------------------------------------------------------------------------------------- */
+/* ---- sleep --------------------------------------------------------------------------------- */
 
 static void sleep_a_little(void *arg)
 {
@@ -77,7 +77,7 @@ TC_TEST(test_driver_cancelled_sleepers_leave_no_timer)
     io_stop(runtime);
 }
 
-/* ---- failures --------------------------------------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------------ */
 
 static int live_once(void)
 {
@@ -142,7 +142,7 @@ TC_TEST(test_driver_failing_waits_and_wakes_hang_nobody)
     }
 }
 
-/* ---- fork -------------------------------------------------------------------------------------------- */
+/* ---- fork ---------------------------------------------------------------------------------- */
 
 static bool is_open(int fd)
 {
@@ -177,7 +177,7 @@ TC_TEST(test_driver_fork_child_closes_what_it_inherited)
     io_stop(runtime);
 }
 
-/* ---- a worker that stalls ------------------------------------------------------------------------------- */
+/* ---- a worker that stalls ------------------------------------------------------------------ */
 
 enum { CONNECTIONS = 100 };
 #define SPIN_NS (20 * TC_NS_PER_SEC)
@@ -331,8 +331,8 @@ TC_TEST(test_driver_stalled_worker_s_fibers_and_connections_go_on_elsewhere)
     tc_test_timely(stall_a_worker, NULL, (SANITIZED ? 200 : 50) * TC_NS_PER_MS);
 }
 
-/* The sentinel may take a wake-up out of the poller of a worker that it believes stalled; that worker
- * must be woken all the same. */
+/* The sentinel may take a wake-up out of the poller of a worker that it believes stalled; that
+ * worker must be woken all the same. */
 
 TC_TEST(test_driver_wake_up_taken_by_another_worker_is_passed_on)
 {

@@ -7,7 +7,7 @@
 
 #include "base/rand.h"
 
-/* ---- one wait ---------------------------------------------------------------------------------- */
+/* ---- one wait ------------------------------------------------------------------------------ */
 
 struct reader {
     struct tc_pollfd *slot;
@@ -101,7 +101,7 @@ TC_TEST(test_pollfd_cancelled_reader_leaves_the_data_to_the_next)
     io_stop(runtime);
 }
 
-/* ---- close -------------------------------------------------------------------------------------- */
+/* ---- close --------------------------------------------------------------------------------- */
 
 TC_TEST(test_pollfd_close_wakes_the_waiter)
 {
@@ -176,8 +176,8 @@ static void close_after_event(void *arg)
     tc_pollfd_close(both->slot);
 }
 
-/* Whoever waits in tc_pollfd_wait while close comes is told so, even if an event was first, and even
- * if somebody else is still inside and gives the slot back. */
+/* Whoever waits in tc_pollfd_wait while close comes is told so, even if an event was first, and
+ * even if somebody else is still inside and gives the slot back. */
 TC_TEST(test_pollfd_event_just_before_close_is_reported_as_closed)
 {
     struct tc_runtime *runtime = io_start(1);
@@ -205,7 +205,7 @@ TC_TEST(test_pollfd_event_just_before_close_is_reported_as_closed)
     io_stop(runtime);
 }
 
-/* ---- open fails ------------------------------------------------------------------------------------ */
+/* ---- open fails ---------------------------------------------------------------------------- */
 
 TC_TEST(test_pollfd_open_that_fails_leaves_the_descriptor_to_the_caller)
 {
@@ -235,7 +235,7 @@ TC_TEST(test_pollfd_open_that_fails_leaves_the_descriptor_to_the_caller)
     io_stop(runtime);
 }
 
-/* ---- reuse storm -------------------------------------------------------------------------------------- */
+/* ---- reuse storm --------------------------------------------------------------------------- */
 
 struct storm {
     struct tc_runtime *runtime;
@@ -327,7 +327,7 @@ TC_TEST(test_pollfd_descriptor_reuse_storm_keeps_every_byte_in_its_connection)
     io_stop(runtime);
 }
 
-/* ---- hang-ups ----------------------------------------------------------------------------------------- */
+/* ---- hang-ups ------------------------------------------------------------------------------ */
 
 static void make_tcp(int *client, int *server)
 {
@@ -346,7 +346,8 @@ static void make_tcp(int *client, int *server)
     tc_sys_close(listener);
 }
 
-/* Nobody reads; the peer resets, or closes one way. The slot latches, and the poller falls silent. */
+/* Nobody reads; the peer resets, or closes one way. The slot latches, and the poller falls
+ * silent. */
 static void expect_silence_after(void (*disturb)(int fd), ssize_t end)
 {
     struct tc_runtime *runtime = io_start(1);

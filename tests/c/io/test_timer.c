@@ -187,7 +187,7 @@ TC_TEST(test_timer_without_memory_arms_nothing)
     tc_slab_fini(&nodes);
 }
 
-/* ---- the owner fires while others cancel ------------------------------------------------------- */
+/* ---- the owner fires while others cancel --------------------------------------------------- */
 
 struct exchange {
     struct tc_deadline deadlines[WAITERS];

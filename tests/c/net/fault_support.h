@@ -1,5 +1,5 @@
-/* tests/c/net/fault_support.h — what the sweeps over failing calls share: the fault, what must be as
- * before once it is over, and a life that it strikes. */
+/* tests/c/net/fault_support.h — what the sweeps over failing calls share: the fault, what must be
+ * as before once it is over, and a life that it strikes. */
 #ifndef TC_TESTS_C_NET_FAULT_SUPPORT_H
 #define TC_TESTS_C_NET_FAULT_SUPPORT_H
 
@@ -100,8 +100,9 @@ __attribute__((unused)) static void check_holdings(const struct holdings *expect
     }
 }
 
-/* A server to which nothing comes must rest, however its calls fail. What came before may take a while,
- * and a machine that was away counts its time as ours: only a server that never rests spins. */
+/* A server to which nothing comes must rest, however its calls fail. What came before may take a
+ * while, and a machine that was away counts its time as ours: only a server that never rests
+ * spins. */
 __attribute__((unused)) static void check_rests(const struct fault *fault)
 {
     int64_t limit = tc_deadline_after_ns(SECONDS(LONG_SECONDS));
@@ -142,7 +143,8 @@ __attribute__((unused)) static void await_rest(struct tc_runtime *runtime, struc
 
 /* ---- a life ------------------------------------------------------------------------------- */
 
-/* What somebody does with a server in a process that has never had one, with the fault armed by it. */
+/* What somebody does with a server in a process that has never had one, with the fault armed by
+ * it. */
 struct life {
     void (*live)(const struct fault *fault);
     const struct fault *fault;
@@ -163,8 +165,8 @@ static void live_in_child(void *arg)
     _exit(hits == 0 ? NEVER_STRUCK : 0);
 }
 
-/* Live in a child, which must end as it should and leave nothing. Returns false if the fault found no
- * call to strike. */
+/* Live in a child, which must end as it should and leave nothing. Returns false if the fault found
+ * no call to strike. */
 __attribute__((unused)) static bool strikes_a_life(void (*live)(const struct fault *fault),
                                                    const struct fault *fault)
 {

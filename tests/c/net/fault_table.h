@@ -1,9 +1,9 @@
 /* fault_table.h — with what every system call of the library may fail, for test_faults.c.
  *
- * From the ERRORS section of each call's manual page (section 2, for the plain libc wrapper; Linux),
- * whether or not our arguments can provoke the error: a sandbox, a security module or a new kernel
- * may. Left out is only what another kind of object would need (EISDIR of a socket). The points that
- * are no system calls are at the end.
+ * From the ERRORS section of each call's manual page (section 2, for the plain libc wrapper;
+ * Linux), whether or not our arguments can provoke the error: a sandbox, a security module or a new
+ * kernel may. Left out is only what another kind of object would need (EISDIR of a socket). The
+ * points that are no system calls are at the end.
  */
 #ifndef TC_TESTS_C_NET_FAULT_TABLE_H
 #define TC_TESTS_C_NET_FAULT_TABLE_H

@@ -1,6 +1,6 @@
-/* Every call of the library, failed with each of its errors: while a server serves, and at each place
- * from the first start in a process to the end. TC_SLOW=long tries all combinations; otherwise the
- * life-cycle tests take the first error of each row of fault_table.h. */
+/* Every call of the library, failed with each of its errors: while a server serves, and at each
+ * place from the first start in a process to the end. TC_SLOW=long tries all combinations;
+ * otherwise the life-cycle tests take the first error of each row of fault_table.h. */
 #include "fault_support.h"
 
 /* ---- traffic ------------------------------------------------------------------------------ */
@@ -11,8 +11,8 @@ enum {
     BURST_BYTES = 512 * 1024, /* of the first client: more than the sockets take without a reader */
 };
 
-/* Clients that connect, talk and leave; `patience_ms` bounds the wait for answers that a failure has
- * swallowed. All of it may fail: what counts is how the server is afterwards. */
+/* Clients that connect, talk and leave; `patience_ms` bounds the wait for answers that a failure
+ * has swallowed. All of it may fail: what counts is how the server is afterwards. */
 static void make_traffic(struct tc_server *server, int patience_ms)
 {
     static unsigned char data[BURST_BYTES];

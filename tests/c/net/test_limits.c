@@ -103,8 +103,9 @@ struct crowding {
     uint32_t max_connections;
 };
 
-/* Returns how long a new client waited for its answer once the crowd had left; TC_NEVER if the server
- * used the processor while it waited, which the account of a machine that was away may say too. */
+/* Returns how long a new client waited for its answer once the crowd had left; TC_NEVER if the
+ * server used the processor while it waited, which the account of a machine that was away may say
+ * too. */
 static int64_t let_crowd_in(void *arg)
 {
     struct crowding *crowding = arg;

@@ -257,8 +257,8 @@ static bool is_alive(int fd)
     return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1;
 }
 
-/* Returns the largest distance from the time at which a connection was due to be closed; TC_NEVER if one
- * of them was closed that ought not, which we may have been too late to prevent. */
+/* Returns the largest distance from the time at which a connection was due to be closed; TC_NEVER
+ * if one of them was closed that ought not, which we may have been too late to prevent. */
 static int64_t be_idle(void *runtime)
 {
     bool busy_lives = true;

@@ -8,8 +8,8 @@
  *
  * Threaded: the same driver under tc_runtime_start(): real clock, sleeps on a futex.
  *
- * Deadlines are an array under a lock: the plainest thing that keeps the contract of sched/driver.h.
- * A test file includes this once; everything is static.
+ * Deadlines are an array under a lock: the plainest thing that keeps the contract of
+ * sched/driver.h. A test file includes this once; everything is static.
  */
 #ifndef TC_TESTS_C_SCHED_FAKE_DRIVER_H
 #define TC_TESTS_C_SCHED_FAKE_DRIVER_H

@@ -146,7 +146,7 @@ TC_TEST(test_cancel_after_delivery_loses_to_the_value)
     tc_runtime_free(runtime);
 }
 
-/* ---- the storm -------------------------------------------------------------------------------- */
+/* ---- the storm ----------------------------------------------------------------------------- */
 
 enum { STORM_FIBERS = 8 };
 

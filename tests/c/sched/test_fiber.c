@@ -20,7 +20,7 @@ static void wait_word(void *arg)
     (void)fake_wait(arg, TC_NEVER);
 }
 
-/* ---- spawn ------------------------------------------------------------------------------------ */
+/* ---- spawn --------------------------------------------------------------------------------- */
 
 TC_TEST(test_fiber_spawn_before_start_runs_after_it)
 {
@@ -85,7 +85,7 @@ TC_TEST(test_fiber_spawn_after_stop_is_refused)
     tc_runtime_free(runtime);
 }
 
-/* ---- join ---------------------------------------------------------------------------------------- */
+/* ---- join ---------------------------------------------------------------------------------- */
 
 struct join_case {
     struct tc_runtime *runtime;
@@ -215,7 +215,7 @@ TC_TEST(test_fiber_detach_races_with_the_end)
     TC_CHECK(refused < 20000);
 }
 
-/* ---- names, stack, storage ------------------------------------------------------------------------- */
+/* ---- names, stack, storage ----------------------------------------------------------------- */
 
 static void look_for_name(const struct tc_fiber_info *info, void *arg)
 {

@@ -169,7 +169,7 @@ TC_TEST(test_idle_wake_from_threads_is_never_lost_with_four_workers)
     run_relays(4);
 }
 
-/* ---- spawn tree --------------------------------------------------------------------------------- */
+/* ---- spawn tree ---------------------------------------------------------------------------- */
 
 struct tree {
     struct tc_runtime *runtime;
@@ -208,7 +208,7 @@ TC_TEST(test_idle_spawn_tree_over_four_workers_runs_every_leaf)
     fake_stop(runtime);
 }
 
-/* ---- the sentinel --------------------------------------------------------------------------------- */
+/* ---- the sentinel -------------------------------------------------------------------------- */
 
 struct stall {
     struct tc_runtime *runtime;
@@ -255,8 +255,8 @@ static void ready_and_spin(void *arg)
     TC_CHECK_EQ(tc_fiber_join(other, TC_NEVER), 0);
 }
 
-/* One stall; returns how long the readied fiber waited, less what the machine was late: a busy one lets
- * a worker sleep for a scheduler's tick longer than it asked for, each time. */
+/* One stall; returns how long the readied fiber waited, less what the machine was late: a busy one
+ * lets a worker sleep for a scheduler's tick longer than it asked for, each time. */
 static int64_t stall_once(void *runtime)
 {
     struct stall stall = {.runtime = runtime};
@@ -345,8 +345,8 @@ static void *make_noise(void *arg)
     struct noise_maker *maker = arg;
 
     while (!tc_load_relaxed(&maker->noise->over)) {
-        /* A hundred microseconds apart, at every worker's place in turn: well under a look's period,
-         * so that no sleep of the sentinel ever times out. */
+        /* A hundred microseconds apart, at every worker's place in turn: well under a look's
+         * period, so that no sleep of the sentinel ever times out. */
         for (uint32_t i = 0; i < tc_runtime_workers(maker->runtime); i++) {
             struct fake_io *io = fake_io_of(tc_runtime_worker(maker->runtime, i));
             if (tc_load_relaxed(&io->event_count) == 0) {
@@ -381,7 +381,7 @@ TC_TEST(test_idle_sentinel_that_is_busy_with_events_still_looks_around)
     fake_stop(runtime);
 }
 
-/* ---- messages -------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------ */
 
 struct letter {
     struct tc_message message;

@@ -158,7 +158,7 @@ TC_TEST(test_runtime_start_can_be_tried_again)
     }
 }
 
-/* ---- stop ---------------------------------------------------------------------------------------- */
+/* ---- stop ---------------------------------------------------------------------------------- */
 
 TC_TEST(test_runtime_stop_cancels_what_lives)
 {
@@ -308,7 +308,7 @@ TC_TEST(test_runtime_never_started_frees_what_was_spawned)
     TC_CHECK_EQ(tc_mem_bytes_in_use(), bytes);
 }
 
-/* ---- how many workers ------------------------------------------------------------------------------ */
+/* ---- how many workers ---------------------------------------------------------------------- */
 
 TC_TEST(test_runtime_workers_follow_the_affinity)
 {
@@ -338,7 +338,7 @@ TC_TEST(test_runtime_workers_without_affinity_are_one)
     TC_CHECK_EQ(tc_workers_available(), 1);
 }
 
-/* ---- census, statistics, dump ------------------------------------------------------------------------ */
+/* ---- census, statistics, dump -------------------------------------------------------------- */
 
 struct tally {
     int total, parked, sleeping;

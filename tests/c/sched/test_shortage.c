@@ -110,7 +110,8 @@ TC_TEST(test_shortage_with_stacks_outstanding_waits_for_one)
     tc_runtime_free(runtime);
 }
 
-/* No stack of the SMALL class ever comes back; that must not keep the LARGE ones from being used. */
+/* No stack of the SMALL class ever comes back; that must not keep the LARGE ones from being
+ * used. */
 TC_TEST(test_shortage_of_one_class_does_not_starve_another)
 {
     struct tc_runtime *runtime = fake_runtime(1);

@@ -1,7 +1,7 @@
 /* A worker turned by hand, in virtual time: budget, fairness, deadlines, messages, queues. */
 #include "fake_driver.h"
 
-/* ---- the turn's budget ------------------------------------------------------------------------ */
+/* ---- the turn's budget --------------------------------------------------------------------- */
 
 static int ran;
 
@@ -58,7 +58,7 @@ TC_TEST(test_worker_turn_ends_when_its_time_is_over)
     tc_runtime_free(runtime);
 }
 
-/* ---- the inject queue ------------------------------------------------------------------------- */
+/* ---- the inject queue ---------------------------------------------------------------------- */
 
 TC_TEST(test_worker_takes_its_share_of_the_inject_queue)
 {
@@ -101,7 +101,7 @@ TC_TEST(test_worker_full_deque_without_memory_loses_no_fiber)
     tc_runtime_free(runtime);
 }
 
-/* ---- fairness of the next slot ------------------------------------------------------------------ */
+/* ---- fairness of the next slot ------------------------------------------------------------- */
 
 struct rally {
     struct tc_readiness word[2];
@@ -168,7 +168,7 @@ TC_TEST(test_worker_two_fibers_in_a_rally_do_not_starve_a_third)
     tc_runtime_free(runtime);
 }
 
-/* ---- yield -------------------------------------------------------------------------------------- */
+/* ---- yield --------------------------------------------------------------------------------- */
 
 static char order[64];
 static int order_length;
@@ -221,7 +221,7 @@ TC_TEST(test_worker_yield_of_a_lone_fiber_does_not_switch)
     tc_runtime_free(runtime);
 }
 
-/* ---- deadlines ------------------------------------------------------------------------------------ */
+/* ---- deadlines ----------------------------------------------------------------------------- */
 
 struct sleeper {
     int64_t until_ns;
@@ -319,7 +319,7 @@ TC_TEST(test_worker_without_memory_for_a_timer_the_wait_fails)
     tc_runtime_free(runtime);
 }
 
-/* ---- events --------------------------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------------------------- */
 
 static void yield_until_set(void *arg)
 {
@@ -369,7 +369,7 @@ TC_TEST(test_worker_busy_with_fibers_still_looks_at_its_events)
     tc_runtime_free(runtime);
 }
 
-/* ---- messages --------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------ */
 
 struct note {
     struct tc_message message;

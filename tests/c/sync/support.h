@@ -50,7 +50,7 @@ __attribute__((unused)) static int64_t script_after(int64_t ns)
     return tc_load_relaxed(&fake_now_ns) + ns;
 }
 
-/* ---- acts -------------------------------------------------------------------------------------- */
+/* ---- acts ---------------------------------------------------------------------------------- */
 
 struct act {
     int (*run)(struct act *act);
@@ -113,7 +113,7 @@ __attribute__((unused)) static void act_cancel(struct act *act)
     fake_settle(worker0);
 }
 
-/* ---- callbacks --------------------------------------------------------------------------------- */
+/* ---- callbacks ----------------------------------------------------------------------------- */
 
 struct op {
     struct tc_waiter waiter;
@@ -140,7 +140,7 @@ __attribute__((unused)) static void op_init(struct op *op)
     op->waiter.callback = op_called;
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------------------------- */
 
 __attribute__((unused)) static pthread_t thread_start(void *(*body)(void *), void *arg)
 {

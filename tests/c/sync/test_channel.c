@@ -52,7 +52,7 @@ static void check_end(int expected)
     TC_CHECK_EQ(tc_channel_try_recv(&channel, &value), expected);
 }
 
-/* ---- hand-off and ring --------------------------------------------------------------------------- */
+/* ---- hand-off and ring --------------------------------------------------------------------- */
 
 TC_TEST(test_channel_without_buffer_try_forms_need_a_partner)
 {
@@ -152,7 +152,7 @@ TC_TEST(test_channel_thread_meets_fiber_in_both_directions)
     end();
 }
 
-/* ---- close --------------------------------------------------------------------------------------- */
+/* ---- close --------------------------------------------------------------------------------- */
 
 /* C3 */
 TC_TEST(test_channel_recv_after_close_drains_then_epipe)
@@ -248,7 +248,7 @@ TC_TEST(test_channel_new_is_freed_with_its_last_reference)
     TC_CHECK_EQ(tc_mem_bytes_in_use(), before);
 }
 
-/* ---- deadline and cancel --------------------------------------------------------------------------- */
+/* ---- deadline and cancel ------------------------------------------------------------------- */
 
 TC_TEST(test_channel_deadline_ends_send_and_recv_without_effect)
 {
@@ -301,7 +301,8 @@ TC_TEST(test_channel_cancel_at_each_park_ends_it_without_effect)
     end();
 }
 
-/* C6: the receiver has the value although it is cancelled before it runs; and the sender is done. */
+/* C6: the receiver has the value although it is cancelled before it runs; and the sender is
+ * done. */
 TC_TEST(test_channel_delivered_value_wins_against_cancel_and_deadline)
 {
     struct act receives = receiver();
@@ -367,7 +368,7 @@ TC_TEST(test_channel_without_memory_for_a_timer_says_so)
     end();
 }
 
-/* ---- callbacks --------------------------------------------------------------------------------- */
+/* ---- callbacks ----------------------------------------------------------------------------- */
 
 TC_TEST(test_channel_callback_gets_the_value_or_withdraws)
 {
@@ -469,7 +470,7 @@ TC_TEST(test_channel_callback_may_enter_the_channel_again)
     end();
 }
 
-/* ---- looking ------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------------- */
 
 TC_TEST(test_channel_statistics_count_values_and_waiters)
 {

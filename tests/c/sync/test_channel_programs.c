@@ -1,4 +1,5 @@
-/* Small programs over channels and select: pipelines, storms, exchanges between fibers and threads. */
+/* Small programs over channels and select: pipelines, storms, exchanges between fibers and
+ * threads. */
 #include "support.h"
 
 #include "sync/channel.h"
@@ -20,7 +21,7 @@ static struct tc_channel *new_channel(uint32_t capacity)
     return channel;
 }
 
-/* ---- pipelines --------------------------------------------------------------------------------- */
+/* ---- pipelines ----------------------------------------------------------------------------- */
 
 struct stage {
     struct tc_channel *in;
@@ -134,7 +135,7 @@ TC_TEST(test_channel_chain_of_a_thousand_fibers_passes_values_and_close)
     fake_stop(rt);
 }
 
-/* ---- exchange ---------------------------------------------------------------------------------- */
+/* ---- exchange ------------------------------------------------------------------------------ */
 
 enum { SENDERS = 4, RECEIVERS = 4 };
 
@@ -301,7 +302,7 @@ TC_TEST(test_select_exchange_of_fibers_and_threads_loses_nothing)
     fake_stop(rt);
 }
 
-/* ---- storms ------------------------------------------------------------------------------------ */
+/* ---- storms -------------------------------------------------------------------------------- */
 
 struct storm {
     struct tc_channel *channel;
@@ -459,7 +460,7 @@ TC_TEST(test_channel_relays_cancelled_at_random_lose_nothing)
     fake_stop(rt);
 }
 
-/* ---- races of the non-blocking forms ------------------------------------------------------------- */
+/* ---- races of the non-blocking forms ------------------------------------------------------- */
 
 struct race {
     struct tc_channel *a;
@@ -508,7 +509,8 @@ static void *fill_second_then_empty_first(void *arg)
     return NULL;
 }
 
-/* There is always a value in one of two channels: a select with a default over both must find it. */
+/* There is always a value in one of two channels: a select with a default over both must find
+ * it. */
 TC_TEST(test_select_default_is_taken_only_if_no_case_could_proceed)
 {
     for (int i = 0; i < SCALE(2000) && tc_test_has_time(5); i++) {

@@ -1,4 +1,5 @@
-/* The checker of histories is itself a program that can be wrong: what it must accept and refuse. */
+/* The checker of histories is itself a program that can be wrong: what it must accept and
+ * refuse. */
 #include "linear.h"
 
 #include <stdlib.h>

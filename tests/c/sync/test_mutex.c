@@ -175,7 +175,7 @@ TC_TEST(test_mutex_thread_waits_until_its_deadline)
     TC_CHECK_EQ(tc_load_relaxed(&mutex.word.value), 0);
 }
 
-/* ---- storms ------------------------------------------------------------------------------------ */
+/* ---- storms -------------------------------------------------------------------------------- */
 
 struct crowd {
     struct tc_mutex mutex;

@@ -56,7 +56,7 @@ static void end(void)
     script_end();
 }
 
-/* ---- what it chooses ------------------------------------------------------------------------------ */
+/* ---- what it chooses ----------------------------------------------------------------------- */
 
 TC_TEST(test_select_takes_the_case_that_can_proceed)
 {
@@ -289,7 +289,7 @@ TC_TEST(test_select_of_very_many_channels_works)
     TC_CHECK_EQ(tc_channel_try_recv(&many[0], &value), -EAGAIN);
 }
 
-/* ---- callbacks --------------------------------------------------------------------------------- */
+/* ---- callbacks ----------------------------------------------------------------------------- */
 
 TC_TEST(test_select_callback_finishes_or_withdraws)
 {
@@ -318,7 +318,7 @@ TC_TEST(test_select_callback_finishes_or_withdraws)
     end();
 }
 
-/* ---- evenness ---------------------------------------------------------------------------------- */
+/* ---- evenness ------------------------------------------------------------------------------ */
 
 enum { PICKS = 100000 };
 

@@ -99,7 +99,7 @@ TC_TEST(test_semaphore_callback_gets_a_permit_or_withdraws)
     TC_CHECK_EQ(tc_semaphore_permits(&semaphore), 0);
 }
 
-/* ---- storm ------------------------------------------------------------------------------------- */
+/* ---- storm --------------------------------------------------------------------------------- */
 
 struct room {
     struct tc_semaphore semaphore;

@@ -88,7 +88,7 @@ TC_TEST(test_waitgroup_callback_is_called_or_withdraws)
     TC_CHECK(!tc_waitgroup_withdraw(&group, &op.node));
 }
 
-/* ---- storm ------------------------------------------------------------------------------------- */
+/* ---- storm --------------------------------------------------------------------------------- */
 
 struct job {
     struct tc_waitgroup *group;
