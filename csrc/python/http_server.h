@@ -50,10 +50,6 @@ PyObject *tc_py_http_check_path(PyObject *b_path);
 /* Say why a route was not added. Returns -1 (http_server.c). */
 int tc_py_http_route_error(int error, PyObject *b_path);
 
-/* Point to a tuple of fields. Returns an array from PyMem_Malloc, or NULL with MemoryError
- * (http_server.c). */
-struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields);
-
 /* HS1: the model there is, or a new one, borrowed; NULL with an exception set. In the critical
  * section, which it may leave to make one: what was found in it before may have changed
  * (http_server.c). */
@@ -83,6 +79,20 @@ struct tc_py_http_server *tc_py_http_server_make(PyTypeObject *type,
 
 /* Create _http_limits(). */
 int tc_py_add_http_options(PyObject *module);
+
+/* ---- http_respond.c ----------------------------------------------------------------------- */
+
+extern const char tc_py_http_respond_doc[];
+
+PyObject *tc_py_http_respond(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
+
+/* Give `native` what an item of `routes` says if it is an answer, and not a handler. Returns 0, or -1
+ * with an exception set. */
+int tc_py_http_add_answer(struct tc_http_server *native, PyObject *b_item);
+
+/* Point to a tuple of fields. Returns an array from PyMem_Malloc, or NULL with MemoryError. */
+struct tc_http_answer_field *tc_py_http_field_array(PyObject *b_fields);
 
 /* ---- http_static.c ------------------------------------------------------------------------ */
 
