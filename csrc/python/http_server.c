@@ -4,6 +4,7 @@
 #include "python/errors.h"
 #include "python/module.h"
 
+#include "http/desk.h"
 #include "http/path.h"
 #include "http/upload_route.h"
 
