@@ -1,9 +1,9 @@
 /* http/router.h — from a method and a decoded path to its route.
  *
- * Routes are added and stay until the end; the table that leads to them is never changed but replaced
- * by a larger one (copy on write), so that they can be added while requests are being served. Of the
- * routes that match path and method, an exact path comes before a pattern, and a pattern before a
- * prefix; of patterns the first one added, of prefixes the longest.
+ * Routes are added and stay until the end; the table that leads to them is never changed but
+ * replaced by a larger one (copy on write), so that they can be added while requests are being
+ * served. Of the routes that match path and method, an exact path comes before a pattern, and a
+ * pattern before a prefix; of patterns the first one added, of prefixes the longest.
  *
  * INVARIANTS
  *  RT1  A published table does not change.
@@ -59,8 +59,8 @@ struct tc_http_found {
 /* Take over what `route` owns. *old: the table that was replaced, to be freed by
  * tc_http_table_free once nobody reads it; NULL: none.
  * Parks: never   Owns: on 0 only
- * Returns 0, -EEXIST (a route of the same kind and path has one of the methods), -EINVAL (no pattern),
- * -ENOSPC, -ENOMEM. */
+ * Returns 0, -EEXIST (a route of the same kind and path has one of the methods), -EINVAL (no
+ * pattern), -ENOSPC, -ENOMEM. */
 TC_NODISCARD int tc_http_router_add(struct tc_http_router *router,
                                     const struct tc_http_route *route, uint32_t max_routes,
                                     struct tc_http_table **old);

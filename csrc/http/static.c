@@ -33,7 +33,8 @@ static struct tc_static *route_of(struct tc_http_handler *handler)
 
 /* ---- without a fiber ---------------------------------------------------------------------- */
 
-/* True if the file may be sent as it is remembered: it was looked at lately, or is being looked at. */
+/* True if the file may be sent as it is remembered: it was looked at lately, or is being looked
+ * at. */
 static bool is_fresh(const struct tc_static *route, const struct tc_static_file *file,
                      int64_t now_ns)
 {
@@ -83,7 +84,8 @@ static int64_t look_blocking(void *arg)
     return tc__static_lookup(arg);
 }
 
-/* Look the path up, off the worker if that waits for the disk. Returns 0 with the lookup's result. */
+/* Look the path up, off the worker if that waits for the disk. Returns 0 with the lookup's
+ * result. */
 static TC_MAY_PARK int look(struct tc_static *route, struct tc_static_lookup *lookup)
 {
     tc_fetch_add_relaxed(&route->lookups, 1); /* relaxed: a statistic */

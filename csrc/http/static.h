@@ -1,12 +1,12 @@
 /* http/static.h — files of a directory as a route of a server.
  *
- * GET and HEAD of prefix/PATH answer with the file PATH below the directory: whole, or the ranges that
- * are asked for (http/range.h), if the client's conditions say so (http/conditions.h). What is small
- * is kept in memory with its head, and a request for it costs neither a fiber nor a system call but
- * recv and send; what is larger is kept open, and sent by sendfile in slices. A file is looked up anew
- * when `recheck_ns` has passed: until then its old state is sent, and while one request looks,
- * others may get it for as long again. Nothing waits for a disk on a worker: what is not in the
- * kernel's memory is read on the blocking pool.
+ * GET and HEAD of prefix/PATH answer with the file PATH below the directory: whole, or the ranges
+ * that are asked for (http/range.h), if the client's conditions say so (http/conditions.h). What is
+ * small is kept in memory with its head, and a request for it costs neither a fiber nor a system
+ * call but recv and send; what is larger is kept open, and sent by sendfile in slices. A file is
+ * looked up anew when `recheck_ns` has passed: until then its old state is sent, and while one
+ * request looks, others may get it for as long again. Nothing waits for a disk on a worker: what is
+ * not in the kernel's memory is read on the blocking pool.
  *
  *   the path leads to            answer
  *   a regular file               200, 206, 304, 412 or 416
@@ -19,17 +19,17 @@
  *   no descriptor, memory left   503
  *
  * Links and names with a dot are served if the options say so; a path never leads outside the
- * directory, not by a link either, and not by one that is changed meanwhile (openat2; where the kernel
- * has no such call, a walk that follows no link at all).
+ * directory, not by a link either, and not by one that is changed meanwhile (openat2; where the
+ * kernel has no such call, a walk that follows no link at all).
  *
  * The entity tag is made of the time of modification, size and inode. It is weak while the file is
  * younger than a second, when its content can still change without a trace in the time.
  *
- * A file that shrinks while it is sent ends the connection: the client sees too short a body, never a
- * wrong one that looks whole.
+ * A file that shrinks while it is sent ends the connection: the client sees too short a body, never
+ * a wrong one that looks whole.
  *
- * With `precompressed`, PATH.br and PATH.gz, if they are not older than PATH, are what a client gets
- * that likes them better (http/coding.h).
+ * With `precompressed`, PATH.br and PATH.gz, if they are not older than PATH, are what a client
+ * gets that likes them better (http/coding.h).
  *
  * WHO MAY CALL: see the functions.
  */
@@ -68,8 +68,8 @@ struct tc_static_statistics {
     uint64_t descriptors; /* open for them */
 };
 
-/* Serve `directory` under `prefix`, which is decoded and normalised like the path of a request; at its
- * end a slash more or less does not matter. `options` is copied, and so is its text.
+/* Serve `directory` under `prefix`, which is decoded and normalised like the path of a request; at
+ * its end a slash more or less does not matter. `options` is copied, and so is its text.
  * Parks: never, but blocks the thread   Threads: any
  * Owns: *out (may be NULL) is the server's, until it is freed
  * Returns 0, -EINVAL (a path that no request can have, an index with a slash, a field that

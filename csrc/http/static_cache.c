@@ -28,7 +28,8 @@ static struct tc_static_file *empty_locked(struct tc_static_cache *cache, slot_t
     return file;
 }
 
-/* The slot of its set that a file may have: of the same path, an empty one, one that was not used. */
+/* The slot of its set that a file may have: of the same path, an empty one, one that was not
+ * used. */
 static slot_type *choose_locked(struct tc_static_cache *cache, const struct tc_static_file *file)
 {
     slot_type *set = &cache->slots[(file->hash & (TC_STATIC_SETS - 1)) * TC_STATIC_WAYS];

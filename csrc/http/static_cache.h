@@ -1,10 +1,10 @@
 /* http/static_cache.h — the files of a static route that were looked up lately, by their path.
  *
- * A table of sets of a few slots each: a path belongs to one set, by its hash. Finding takes no lock
- * and writes nothing shared but, once in a while, that the file was used. Who adds takes a lock, and
- * makes room: in the set, and for the bytes and descriptors of all, by going round the table and
- * letting go of what was not used since the last time round. What is let go of is retired through EBR,
- * since others may have found it.
+ * A table of sets of a few slots each: a path belongs to one set, by its hash. Finding takes no
+ * lock and writes nothing shared but, once in a while, that the file was used. Who adds takes a
+ * lock, and makes room: in the set, and for the bytes and descriptors of all, by going round the
+ * table and letting go of what was not used since the last time round. What is let go of is retired
+ * through EBR, since others may have found it.
  *
  * INVARIANTS
  *  SC1  A file in a slot has a reference for that.
@@ -47,13 +47,14 @@ void tc__static_cache_fini(struct tc_static_cache *cache);
 /* What its path is found by. */
 uint64_t tc__static_hash(const char *path, size_t len);
 
-/* Returns NULL if there is none. The file stays until the worker's next quiescent state; who needs it
- * longer takes a reference. Parks: never   Threads: a worker */
+/* Returns NULL if there is none. The file stays until the worker's next quiescent state; who needs
+ * it longer takes a reference. Parks: never   Threads: a worker */
 struct tc_static_file *tc__static_cache_find(const struct tc_static_cache *cache, uint64_t hash,
                                              const char *path, size_t len);
 
 /* Remember a file, in place of the one with its path. One that is too large is not remembered.
- * Parks: never   Threads: a worker, whose slot of EBR is given   Owns: takes a reference of its own */
+ * Parks: never   Threads: a worker, whose slot of EBR is given
+ * Owns: takes a reference of its own */
 void tc__static_cache_add(struct tc_static_cache *cache, struct tc_ebr_slot *ebr,
                           struct tc_static_file *file);
 

@@ -1,9 +1,9 @@
-/* http/static_file.h — a path below a directory, looked up: what can be sent for it. For the files of
- * the static route.
+/* http/static_file.h — a path below a directory, looked up: what can be sent for it. For the files
+ * of the static route.
  *
- * A file is what a path leads to, with up to three bodies: itself and its compressed siblings. It is
- * made once and then constant but for three hints; it lives as long as somebody has a reference, or
- * until the next quiescent state of a worker that found it in the cache.
+ * A file is what a path leads to, with up to three bodies: itself and its compressed siblings. It
+ * is made once and then constant but for three hints; it lives as long as somebody has a reference,
+ * or until the next quiescent state of a worker that found it in the cache.
  *
  * INVARIANTS
  *  SF1  A body has `content` or `fd`, but for an empty one, which needs neither.
@@ -118,15 +118,16 @@ TC_NODISCARD int tc__static_lookup(struct tc_static_lookup *lookup);
 TC_NODISCARD int tc__static_open(const struct tc_static_root *root, const char *path,
                                  bool may_block);
 
-/* The fields of an answer with a body, TC_STATIC_OWN_FIELDS + root->field_count at most. Returns how
- * many. */
+/* The fields of an answer with a body, TC_STATIC_OWN_FIELDS + root->field_count at most. Returns
+ * how many. */
 size_t tc__static_fields(const struct tc_static_root *root, const struct tc_static_file *file,
                          const struct tc_static_body *body, struct tc_http_answer_field *out);
 
 /* True if the route writes this field itself. */
 bool tc__static_is_own_field(const char *name);
 
-/* Add a reference; the caller has one, or found it in the cache since the last park. Give one back. */
+/* Add a reference; the caller has one, or found it in the cache since the last park. Give one
+ * back. */
 void tc__static_hold(struct tc_static_file *file);
 void tc__static_release(struct tc_static_file *file);
 

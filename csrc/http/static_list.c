@@ -1,4 +1,5 @@
-/* The page that lists a directory: folders and files in the order of their names, whatever the case. */
+/* The page that lists a directory: folders and files in the order of their names, whatever the
+ * case. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

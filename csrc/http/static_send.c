@@ -46,7 +46,8 @@ struct slice {
     uint64_t len;
 };
 
-/* On the pool: read a slice, so that it is in memory when it is sent. What cannot be read shows then. */
+/* On the pool: read a slice, so that it is in memory when it is sent. What cannot be read shows
+ * then. */
 static int64_t warm(void *arg)
 {
     const struct slice *slice = arg;
@@ -67,9 +68,9 @@ static bool is_in_memory(int fd, int64_t offset)
     return tc_sys_pread_nowait(fd, &byte, 1, offset) >= 0;
 }
 
-/* How many bytes from the slice's first on can be sent without waiting for the disk; 0 if nobody can
- * tell. The kernel reads ahead, and gives memory back, in runs of pages, so those that are looked at
- * speak for those between. */
+/* How many bytes from the slice's first on can be sent without waiting for the disk; 0 if nobody
+ * can tell. The kernel reads ahead, and gives memory back, in runs of pages, so those that are
+ * looked at speak for those between. */
 static uint64_t count_in_memory(const struct slice *slice)
 {
     uint64_t done = 0;

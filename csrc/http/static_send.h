@@ -1,5 +1,5 @@
-/* http/static_send.h — a file of the static route, as the answer to a call: whole, in part, or not at
- * all.
+/* http/static_send.h — a file of the static route, as the answer to a call: whole, in part, or not
+ * at all.
  *
  * WHO MAY CALL: the call's fiber, which holds the file.
  */
@@ -9,8 +9,8 @@
 #include "http/handler.h"
 #include "http/static_file.h"
 
-/* Answer. What goes wrong is the connection's. `offloads` counts what had to be read by the blocking
- * pool first. Parks: may */
+/* Answer. What goes wrong is the connection's. `offloads` counts what had to be read by the
+ * blocking pool first. Parks: may */
 TC_MAY_PARK void tc__static_send(const struct tc_static_root *root, struct tc_http_call *call,
                                  const struct tc_static_file *file, _Atomic uint64_t *offloads);
 

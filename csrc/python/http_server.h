@@ -87,8 +87,8 @@ extern const char tc_py_http_respond_doc[];
 PyObject *tc_py_http_respond(PyObject *object, PyObject *const *args, Py_ssize_t nargs,
                              PyObject *kwnames);
 
-/* Give `native` what an item of `routes` says if it is an answer, and not a handler. Returns 0, or -1
- * with an exception set. */
+/* Give `native` what an item of `routes` says if it is an answer, and not a handler. Returns 0, or
+ * -1 with an exception set. */
 int tc_py_http_add_answer(struct tc_http_server *native, PyObject *b_item);
 
 /* Point to a tuple of fields. Returns an array from PyMem_Malloc, or NULL with MemoryError. */
