@@ -30,9 +30,10 @@ typedef void tc_io_later_fn(void *arg, struct tc_worker *worker, unsigned char *
 /* For a callback of readiness: have `run` called once all events of this batch are delivered, in
  * the order of these calls; until then tc_io_scratch() is what lies behind the kept bytes. Answers
  * that leave together find their receivers awake, where to wake each costs its sender a third of a
- * small send.
+ * small send. Receivers of a large batch have enough to do not to sleep: there is no gain in it.
  * Parks: never   Threads: a worker
- * Returns false: it was the only event or the last, or there is no room: do it now. */
+ * Returns false: it was the only event or the last, the batch is large, or there is no room:
+ * do it now. */
 TC_NODISCARD bool tc_io_put_off(struct tc_worker *worker, tc_io_later_fn *run, void *arg,
                                 size_t bytes);
 

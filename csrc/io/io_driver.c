@@ -176,7 +176,7 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
         tc__pollfd_prefetch(events[i].tag);
     }
     for (int i = 0; i < count; i++) {
-        io->undelivered = (uint32_t)(count - 1 - i);
+        io->undelivered = count <= TC_IO_LATER_MAX ? (uint32_t)(count - 1 - i) : 0;
         if (tc_unlikely(events[i].tag <= TC_IO_TAG_TICK)) {
             pass_on(worker, source, events[i].tag);
         } else {
@@ -300,7 +300,7 @@ bool tc_io_put_off(struct tc_worker *worker, tc_io_later_fn *run, void *arg, siz
     struct tc_io *io = tc__io_of(worker);
     size_t kept = io->kept + (bytes + 63) / 64 * 64; /* nobody else's cache line */
 
-    if (io->undelivered == 0 || kept > TC_IO_KEPT_BYTES || io->later_count == TC_POLLER_BATCH) {
+    if (io->undelivered == 0 || kept > TC_IO_KEPT_BYTES) {
         return false;
     }
     io->later[io->later_count++] = (struct tc_io_later){run, arg, io->scratch + io->kept, bytes};

@@ -9,7 +9,10 @@
 #include "io/timer.h"
 #include "sched/worker.h"
 
-enum { TC_IO_KEPT_BYTES = 64 * 1024 }; /* of the scratch, for what is put off                 */
+enum {
+    TC_IO_KEPT_BYTES = 64 * 1024, /* of the scratch, for what is put off */
+    TC_IO_LATER_MAX = 64, /* events of a batch of which something is put off */
+};
 
 /* One call of tc_io_put_off. */
 struct tc_io_later {
@@ -24,9 +27,9 @@ struct tc_io {
     struct tc_timers timers;
     unsigned char *scratch;          /* owner's thread; mapped at first use                     */
     size_t kept;                     /* bytes of it that belong to `later`; owner's thread      */
-    uint32_t undelivered;            /* events of the batch that come after the one at hand     */
+    uint32_t undelivered;            /* events that what is put off would wait for              */
     uint32_t later_count;
-    struct tc_io_later later[TC_POLLER_BATCH]; /* owner's thread                                */
+    struct tc_io_later later[TC_IO_LATER_MAX]; /* owner's thread                                 */
     struct tc_poller_event events[TC_POLLER_BATCH]; /* owner's thread                           */
     _Atomic uint32_t descriptors;    /* registered here; any thread                             */
     int tick_fd;                     /* a timer, registered as TC_IO_TAG_TICK; -1: none         */

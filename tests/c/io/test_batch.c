@@ -1,7 +1,7 @@
 /* Work that readiness callbacks put off to the end of their batch (tc_io_put_off). */
 #include "support.h"
 
-enum { PAIRS = 40 };
+enum { PAIRS = 40, MANY = TC_IO_LATER_MAX + 1 };
 
 struct member {
     struct tc_waiter waiter;
@@ -13,8 +13,8 @@ struct member {
 
 /* What happened, in order. */
 static struct {
-    struct member *put_off[PAIRS];
-    struct member *run[PAIRS];
+    struct member *put_off[MANY];
+    struct member *run[MANY];
     size_t put_off_count;
     size_t run_count;
     size_t refused;
@@ -60,7 +60,7 @@ static void install(struct tc_pollfd *slot, void *arg)
 static void run_batch(size_t count, size_t bytes)
 {
     struct tc_runtime_options options = {.workers = 1, .driver = &tc_io_driver};
-    static struct member members[PAIRS];
+    static struct member members[MANY];
     struct tc_runtime *runtime;
 
     tc_chaos_suspend(); /* which polls without a result */
@@ -112,6 +112,15 @@ TC_TEST(test_batch_runs_in_order_what_was_put_off)
 {
     run_batch(PAIRS, 106);
     TC_CHECK_EQ(log_.put_off_count, PAIRS - 1);
+}
+
+TC_TEST(test_batch_of_many_puts_nothing_off)
+{
+    run_batch(TC_IO_LATER_MAX, 106);
+    TC_CHECK_EQ(log_.put_off_count, TC_IO_LATER_MAX - 1);
+    run_batch(MANY, 106);
+    TC_CHECK_EQ(log_.put_off_count, 0);
+    TC_CHECK_EQ(log_.refused, MANY);
 }
 
 TC_TEST(test_batch_puts_off_no_more_than_it_can_keep)
