@@ -31,9 +31,9 @@ struct tc_io {
     uint32_t later_count;
     struct tc_io_later later[TC_IO_LATER_MAX]; /* owner's thread                                 */
     struct tc_poller_event events[TC_POLLER_BATCH]; /* owner's thread                           */
-    _Atomic uint32_t descriptors;    /* registered here; any thread                             */
-    int tick_fd;                     /* a timer, registered as TC_IO_TAG_TICK; -1: none         */
-    _Atomic bool is_ticking;         /* it is armed; owner, or who has polled in his place      */
+    _Atomic uint32_t descriptors; /* registered here; any thread                             */
+    int tick_fd; /* a timer, registered as TC_IO_TAG_TICK; -1: none         */
+    _Atomic bool is_ticking; /* it is armed; owner, or who has polled in his place      */
 };
 
 #define TC_IO_TAG_TICK 1 /* no slot's: those hold an address, and are above; a wake-up's is 0 */
