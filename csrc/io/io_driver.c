@@ -10,7 +10,7 @@
 #include "io/io_internal.h"
 #include "sched/runtime.h"
 
-/* ---- type-stable memory ------------------------------------------------------------------------- */
+/* ---- type-stable memory -------------------------------------------------------------------- */
 
 /* Slots and timer nodes outlive every runtime, because a late event or a late cancel may look at
  * one after its runtime is gone. The slabs are made by whoever comes first. */
@@ -64,7 +64,7 @@ struct tc_slab *tc__io_timer_nodes(void)
     return &shared.timers;
 }
 
-/* ---- the driver ----------------------------------------------------------------------------------- */
+/* ---- the driver ---------------------------------------------------------------------------- */
 
 static void close_tick(struct tc_io *io)
 {
@@ -132,8 +132,8 @@ static int io_tick(struct tc_worker *worker, int64_t delay_ns)
     return rc;
 }
 
-/* A wake-up or a tick of `source`. Neither carries work: who is awake looks at its queues anyway. But
- * another's, which the sentinel has just taken out of his poller, must still end his sleep. */
+/* A wake-up or a tick of `source`. Neither carries work: who is awake looks at its queues anyway.
+ * But another's, which the sentinel has just taken out of his poller, must still end his sleep. */
 static void pass_on(struct tc_worker *worker, struct tc_worker *source, uint64_t tag)
 {
     struct tc_io *io = tc__io_of(source);
@@ -278,7 +278,7 @@ const struct tc_driver tc_io_driver = {
     .has_sources = io_has_sources,
 };
 
-/* ---- for the layers above --------------------------------------------------------------------------- */
+/* ---- for the layers above ------------------------------------------------------------------ */
 
 unsigned char *tc_io_scratch(struct tc_worker *worker)
 {

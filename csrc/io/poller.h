@@ -5,9 +5,9 @@
  * queue) does so in tc_poller_arm(), which is empty for epoll, whose registrations stand until the
  * descriptor goes.
  *
- *               wait, arm   add, modify, remove   wake     -  safe together
- *   wait        o(1)        -                     -        o  any one thread at a time per event buffer:
- *   wake        -           -                     -           the owner, or the sentinel with its own
+ *          wait, arm   add, modify, remove   wake   -  safe together
+ *   wait   o(1)        -                     -      o  any one thread at a time per event buffer:
+ *   wake   -           -                     -         the owner, or the sentinel with its own
  */
 #ifndef TC_IO_POLLER_H
 #define TC_IO_POLLER_H
@@ -48,9 +48,10 @@ TC_NODISCARD int tc_poller_add(struct tc_poller *poller, int fd, uint64_t tag, b
 /* Switch a level-triggered registration off or on. */
 TC_NODISCARD int tc_poller_enable(struct tc_poller *poller, int fd, uint64_t tag, bool enabled);
 
-/* Register `fd` level-triggered for the directions in `bits` (READ, WRITE, both), or change that of one
- * that is registered so; `is_new` is the caller's guess which of the two is needed, a wrong one costs
- * a second call. Parks: never   Threads: any   Returns 0, -ENOMEM, -ENOSPC, -EPERM, -EBADF. */
+/* Register `fd` level-triggered for the directions in `bits` (READ, WRITE, both), or change that of
+ * one that is registered so; `is_new` is the caller's guess which of the two is needed, a wrong one
+ * costs a second call.
+ * Parks: never   Threads: any   Returns 0, -ENOMEM, -ENOSPC, -EPERM, -EBADF. */
 TC_NODISCARD int tc_poller_watch(struct tc_poller *poller, int fd, uint64_t tag, uint32_t bits,
                                  bool is_new);
 
@@ -58,7 +59,8 @@ TC_NODISCARD int tc_poller_watch(struct tc_poller *poller, int fd, uint64_t tag,
 void tc_poller_remove(struct tc_poller *poller, int fd);
 
 /* Wait for events, at most timeout_ns (0: look, TC_NEVER: no limit; rounded up, never early).
- * Returns the number of events, 0 also for EINTR and for errors, which the next call meets again. */
+ * Returns the number of events, 0 also for EINTR and for errors, which the next call meets
+ * again. */
 int tc_poller_wait(struct tc_poller *poller, struct tc_poller_event *events, int64_t timeout_ns);
 
 /* End the present or next wait. Threads: any */

@@ -66,8 +66,8 @@ int tc_poller_watch(struct tc_poller *poller, int fd, uint64_t tag, uint32_t bit
     };
     int rc = tc_sys_epoll_ctl(poller->queue_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
 
-    /* The number may have been closed and opened again without our knowing, or be registered still by
-     * way of a duplicate. */
+    /* The number may have been closed and opened again without our knowing, or be registered still
+     * by way of a duplicate. */
     if (is_new && rc == -EEXIST) {
         rc = tc_sys_epoll_ctl(poller->queue_fd, EPOLL_CTL_MOD, fd, &event);
     } else if (!is_new && rc == -ENOENT) {
@@ -101,8 +101,8 @@ static uint32_t bits_of(uint32_t events)
     return bits;
 }
 
-/* Let time pass after a poll that failed: the caller comes again, and would spin. Wake-ups do not end
- * this sleep, so it is short. */
+/* Let time pass after a poll that failed: the caller comes again, and would spin. Wake-ups do not
+ * end this sleep, so it is short. */
 static void rest_after_failure(int64_t timeout_ns)
 {
     static _Atomic uint32_t nobody_wakes;
@@ -132,8 +132,8 @@ void tc_poller_wake(struct tc_poller *poller)
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.u64 = 0};
 
     if (tc_unlikely(tc_sys_write(poller->wake_fd, &one, sizeof one) < 0)) {
-        /* A sandbox may forbid it, and a wake-up that is lost is lost for good. Asking for a direction
-         * that is always ready makes an edge too. */
+        /* A sandbox may forbid it, and a wake-up that is lost is lost for good. Asking for a
+         * direction that is always ready makes an edge too. */
         TC_IGNORE(tc_sys_epoll_ctl(poller->queue_fd, EPOLL_CTL_MOD, poller->wake_fd, &event));
     }
 }
