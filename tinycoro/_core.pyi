@@ -2,6 +2,7 @@
 
 from asyncio import AbstractEventLoop
 from collections.abc import (
+    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -366,6 +367,7 @@ class EchoServer(_NativeServer):
     def statistics(self) -> ServerStatistics: ...
 
 _Body: TypeAlias = _Bytes | str | dict[str, Any] | list[Any] | None
+_Pieces: TypeAlias = AsyncIterable[_Bytes | str] | Iterator[_Bytes | str]
 _Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 @final
@@ -409,7 +411,7 @@ class Request:
 class Response:
     def __new__(
         cls,
-        body: _Body = None,
+        body: _Body | _Pieces = None,
         *,
         status: SupportsIndex = 200,
         content_type: str | bytes | None = ...,

@@ -50,7 +50,7 @@ static _Thread_local struct held_locks held;
 
 void tc_lock_init(struct tc_lock *lock, enum tc_rank rank)
 {
-    tc_assert(rank >= TC_RANK_HTTP_DESK && rank <= TC_RANK_EBR); /* first and last */
+    tc_assert(rank >= TC_RANK_HTTP_STREAM && rank <= TC_RANK_EBR); /* first and last */
     tc_atomic_init(&lock->word, 0);
     lock->rank = rank;
     tc_atomic_init(&lock->owner, 0);

@@ -27,7 +27,8 @@
 
 /* Order of acquisition, outermost first. */
 enum tc_rank {
-    TC_RANK_HTTP_DESK = 1,
+    TC_RANK_HTTP_STREAM = 1,
+    TC_RANK_HTTP_DESK,
     TC_RANK_RUNTIME,
     TC_RANK_SERVER,
     TC_RANK_LISTENER,

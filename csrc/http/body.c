@@ -16,7 +16,7 @@
 /* How long the client may still keep us waiting: the idle limit, and what is left of the time that
  * it was given at the start and has earned since by what it sent. Time that the handler takes is
  * its own. */
-static int64_t patience(const struct tc_http_call *call)
+int64_t tc__http_body_patience(const struct tc_http_call *call)
 {
     const struct tc_http_server *server = call->server;
     uint64_t earned_s = call->body_raw / server->body_rate;
@@ -52,6 +52,21 @@ static size_t take_kept(struct tc_http_call *call, void *buf, size_t len)
     return n;
 }
 
+/* Take what there is. Returns the count or -errno; -EAGAIN is not final. */
+static ssize_t try_receive(struct tc_http_call *call, void *buf, size_t len)
+{
+    enum tc_direction want;
+
+    tc__http_drop_input(call->state); /* all of it has been taken */
+    call->in_at = 0;
+    ssize_t n = tc_stream_try_recv(tc_conn_stream(call->conn), buf, len, &want);
+    if (n > 0) {
+        tc_conn_count_in(call->conn, (uint64_t)n);
+        return n;
+    }
+    return n == -EAGAIN ? n : fail(call, n == 0 ? -EPIPE : (int)n);
+}
+
 /* Wait for more. Returns the count or -errno. */
 static TC_MAY_PARK ssize_t receive(struct tc_http_call *call, void *buf, size_t len,
                                    int64_t deadline_ns)
@@ -59,7 +74,7 @@ static TC_MAY_PARK ssize_t receive(struct tc_http_call *call, void *buf, size_t 
     tc__http_drop_input(call->state); /* all of it has been taken */
     call->in_at = 0;
     int64_t before = tc_worker_clock(tc_worker_current());
-    int64_t limit = tc_deadline_add_ns(before, patience(call));
+    int64_t limit = tc_deadline_add_ns(before, tc__http_body_patience(call));
     bool is_callers = deadline_ns <= limit;
     ssize_t n =
         tc_stream_recv(tc_conn_stream(call->conn), buf, len, is_callers ? deadline_ns : limit);
@@ -143,33 +158,66 @@ static ssize_t unchunk(struct tc_http_call *call, unsigned char *buf, size_t len
 
 /* ---- for handlers ------------------------------------------------------------------------- */
 
+/* How much of `len` bytes may be the body's. */
+static size_t bytes_wanted(const struct tc_http_call *call, size_t len)
+{
+    return !call->is_chunked && call->body_left < len ? (size_t)call->body_left : len;
+}
+
+/* `n` bytes have come. Returns the bytes of data, 0: none yet or the end, or -errno. */
+static ssize_t account(struct tc_http_call *call, void *buf, size_t n, bool was_kept)
+{
+    call->body_raw += n;
+    if (call->is_chunked) {
+        return unchunk(call, buf, n, was_kept);
+    }
+    call->body_left -= n;
+    call->body_count += n;
+    call->body_is_done = call->body_left == 0;
+    return (ssize_t)n;
+}
+
+void tc__http_body_greet(struct tc_http_call *call)
+{
+    if (call->must_continue && call->body_error == 0) {
+        int rc = send_continue(call);
+        if (rc != 0) {
+            (void)fail(call, rc); /* the next read says so */
+        }
+    }
+}
+
+ssize_t tc__http_body_try(struct tc_http_call *call, void *buf, size_t len)
+{
+    while (call->body_error == 0 && !call->body_is_done) {
+        bool is_kept = call->in_at != call->state->in_len;
+        size_t want = bytes_wanted(call, len);
+        ssize_t n = is_kept ? (ssize_t)take_kept(call, buf, want) : try_receive(call, buf, want);
+        if (n > 0) {
+            n = account(call, buf, (size_t)n, is_kept);
+        }
+        if (n != 0) {
+            return n;
+        }
+    }
+    return call->body_error;
+}
+
 ssize_t tc_http_body_read(struct tc_http_call *call, void *buf, size_t len, int64_t deadline_ns)
 {
     struct tc_http_state *state = call->state;
 
     tc_assert(len != 0);
-    if (call->must_continue && call->body_error == 0) {
-        int rc = send_continue(call);
-        if (rc != 0) {
-            return fail(call, rc);
-        }
-    }
+    tc__http_body_greet(call);
     while (call->body_error == 0 && !call->body_is_done) {
         bool is_kept = call->in_at != state->in_len;
-        size_t want = !call->is_chunked && call->body_left < len ? (size_t)call->body_left : len;
+        size_t want = bytes_wanted(call, len);
         ssize_t n =
             is_kept ? (ssize_t)take_kept(call, buf, want) : receive(call, buf, want, deadline_ns);
         if (n < 0) {
             return n;
         }
-        call->body_raw += (uint64_t)n;
-        if (!call->is_chunked) {
-            call->body_left -= (uint64_t)n;
-            call->body_count += (uint64_t)n;
-            call->body_is_done = call->body_left == 0;
-            return n;
-        }
-        n = unchunk(call, buf, (size_t)n, is_kept);
+        n = account(call, buf, (size_t)n, is_kept);
         if (n != 0) {
             return n;
         }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "http/ledger.h"
 #include "sched/fiber.h"
@@ -80,6 +81,7 @@ struct tc_http_call *tc__http_call_new(struct tc_http_pass *pass,
     call->state = pass->state;
     call->server = pass->server;
     call->route = route;
+    call->route_id = route->id;
     call->fields = memcpy(cut(&at, lines), request->fields, lines);
     call->params = cut(&at, names);
     call->param_names = call->params + found->param_count;
@@ -336,6 +338,11 @@ static int look(struct tc_http_call *call, bool *is_watching)
     if (!tc_pollfd_consume(stream->slot, TC_READ)) {
         return 0;
     }
+    if (call->awaits_body) {
+        stream->try_read = true; /* whatever it is, the read will tell */
+        handler->ops->stir(handler, call);
+        return 0;
+    }
     ssize_t n = tc_stream_peek(stream);
     if (n == -EAGAIN || (n > 0 && !tc_pollfd_is_latched(stream->slot))) {
         return 0;
@@ -364,21 +371,37 @@ static bool give_up(struct tc_http_call *call)
     return is_ours;
 }
 
-/* Returns 0 once it has been resumed, -errno once it is GONE. */
-static TC_MAY_PARK int wait_resume(struct tc_http_call *call)
+/* Wait for resume, for input if there is some to be watched, and no longer than for a body. */
+static TC_MAY_PARK int park(struct tc_http_call *call, struct watch *watch)
 {
-    struct tc_fiber *self = tc_fiber_current();
-    struct watch watch = {.call = call, .is_watching = true};
+    int64_t before = tc_worker_clock(tc_worker_current());
     struct tc_park park = {
         .reason = TC_WAIT_HANDLER,
         .object = call,
         .deadline_ns = TC_NEVER,
         .commit = commit_wait,
-        .arg = &watch,
+        .arg = watch,
     };
 
+    if (call->awaits_body) {
+        park.deadline_ns = tc_deadline_add_ns(before, tc__http_body_patience(call));
+    }
+    int rc = tc_fiber_park(&park);
+    if (call->awaits_body) {
+        call->waited_ns += tc_worker_clock(tc_worker_current()) - before;
+    }
+    return rc;
+}
+
+/* Returns 0 once it has been resumed, -errno once it is GONE. */
+static TC_MAY_PARK int wait_resume(struct tc_http_call *call)
+{
+    struct tc_fiber *self = tc_fiber_current();
+    struct tc_http_handler *handler = call->route->handler;
+    struct watch watch = {.call = call, .is_watching = true};
+
     for (;;) {
-        int rc = tc_fiber_park(&park);
+        int rc = park(call, &watch);
         tc_lock_acquire(&call->lock);
         bool is_resumed = call->phase == TC_HTTP_RESUMED;
         call->waiter = NULL;
@@ -389,7 +412,11 @@ static TC_MAY_PARK int wait_resume(struct tc_http_call *call)
         if (is_resumed) {
             return 0;
         }
-        if (rc == 0 && watch.is_watching) {
+        if (rc == -ETIMEDOUT && call->awaits_body) {
+            call->body_error = -ETIME;
+            handler->ops->stir(handler, call);
+            rc = 0;
+        } else if (rc == 0 && watch.is_watching) {
             rc = look(call, &watch.is_watching);
         }
         if (rc != 0 && give_up(call)) {
@@ -400,8 +427,7 @@ static TC_MAY_PARK int wait_resume(struct tc_http_call *call)
 
 /* ---- running ------------------------------------------------------------------------------ */
 
-/* What the client is told if the handler says nothing. */
-static int default_status(const struct tc_http_call *call)
+int tc__http_body_status(const struct tc_http_call *call)
 {
     switch (call->body_error) {
     case -EMSGSIZE:
@@ -443,17 +469,32 @@ static TC_MAY_PARK int finish(struct tc_http_call *call)
         return call->send_error;
     }
     if (call->reply == TC_HTTP_REPLY_NONE) {
-        int rc =
-            tc_http_reply_answer(call, tc__http_own_answer(call->server, default_status(call)));
+        int rc = tc_http_reply_answer(call, tc__http_own_answer(call->server,
+                                                                tc__http_body_status(call)));
         if (rc != 0) {
             return rc;
         }
+    }
+    if (call->reply == TC_HTTP_REPLY_CLOSE) {
+        tc_stream_reset_at_close(tc_conn_stream(call->conn)); /* its end is the body's end else */
     }
     if (call->reply != TC_HTTP_REPLY_ENDED) {
         return -ECONNABORTED; /* begun and not ended: only a broken connection says so */
     }
     tc__http_body_abandon(call);
     return 0;
+}
+
+void tc__http_call_drop(struct tc_http_state *state)
+{
+    struct tc_http_call *call = state->call;
+    struct tc_http_handler *handler = call->route->handler;
+
+    if (handler->ops->drop != NULL) {
+        handler->ops->drop(handler, call);
+    }
+    state->call = NULL;
+    tc_http_call_release(call);
 }
 
 int tc__http_call_run(struct tc_conn *conn)

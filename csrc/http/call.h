@@ -41,6 +41,7 @@ struct tc_http_call {
     struct tc_http_state *state;
     struct tc_http_server *server;
     const struct tc_http_route *route;
+    uint32_t route_id; /* as its requests are counted (http/latency.h) */
     void *data; /* the handler's */
 
     /* The request: CL1. */
@@ -73,6 +74,7 @@ struct tc_http_call {
     int32_t body_status; /* of the answer to -EPROTO */
     bool body_is_done;
     bool must_continue; /* the client waits for 100 Continue */
+    bool awaits_body; /* a detached call is to be told (ops->stir) of input, or that it is late */
 
     /* The answer: the fiber's. */
     uint8_t reply; /* enum tc_http_reply_state */
@@ -114,16 +116,36 @@ static inline struct tc_http_text tc__http_rest_of(const struct tc_http_route *r
     return (struct tc_http_text){path.at + from, path.len - from};
 }
 
+/* Free the connection's call, which nobody has served. */
+void tc__http_call_drop(struct tc_http_state *state);
+
 /* Serve the connection's call until it is answered, and free it. Returns 0 or -errno: the
  * connection is lost. */
 TC_MAY_PARK TC_NODISCARD int tc__http_call_run(struct tc_conn *conn);
 
 /* ---- body.c -------------------------------------------------------------------------------- */
 
+/* How long the client may still keep us waiting for its body, in ns. */
+int64_t tc__http_body_patience(const struct tc_http_call *call);
+
+/* Tell a client that waits for 100 Continue to go on. An error is the body's. */
+TC_MAY_PARK void tc__http_body_greet(struct tc_http_call *call);
+
+/* As tc_http_body_read, of what is there: -EAGAIN if nothing is. Parks: never */
+TC_NODISCARD ssize_t tc__http_body_try(struct tc_http_call *call, void *buf, size_t len);
+
+/* What the client is told if the handler says nothing: what is wrong with the body, else 500. */
+int tc__http_body_status(const struct tc_http_call *call);
+
 /* Leave what was not read of the body to the connection. Returns 0 or -errno. */
 void tc__http_body_abandon(struct tc_http_call *call);
 
 /* ---- reply.c ------------------------------------------------------------------------------- */
+
+/* The head of an answer that is made already but for its length, as tc_http_reply_begin. */
+TC_MAY_PARK TC_NODISCARD int tc_http_reply_begin_answer(struct tc_http_call *call,
+                                                        const struct tc_http_answer *answer,
+                                                        int64_t length);
 
 /* Send all of it. Returns 0 or -errno, which stays. */
 TC_MAY_PARK TC_NODISCARD int tc__http_send(struct tc_http_call *call, struct iovec *iov, int count);

@@ -172,7 +172,8 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
         if (tc_unlikely(pass.error != 0)) {
             return tc_conn_fail(conn, pass.error);
         }
-        if (tc__http_is_blocked(state) || state->in != NULL || state->is_closing) {
+        if (tc__http_is_blocked(state) || state->in != NULL || state->is_closing ||
+            state->call != NULL) {
             state->must_linger = state->must_linger || state->in != NULL;
             return TC_CONN_SERVE;
         }
@@ -409,8 +410,7 @@ static void http_release(struct tc_conn *conn)
     tc_mem_free(state->out, state->out_len);
     state->out = NULL;
     if (state->call != NULL) { /* its fiber never ran */
-        tc_http_call_release(state->call);
-        state->call = NULL;
+        tc__http_call_drop(state);
     }
     tc__http_ledger_drop(conn);
     if (state->errand != NULL) {

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "http/desk_stream.h"
 #include "io/pollfd.h"
 
 enum {
@@ -131,6 +132,8 @@ struct tc_desk_reply *tc_desk_reply_new(size_t head_len, size_t body_len)
         return NULL;
     }
     reply->size = size;
+    reply->kind = TC_DESK_REPLY_WHOLE;
+    reply->length = TC_HTTP_NO_LENGTH;
     reply->answer = (struct tc_http_answer){
         .head = (char *)(reply + 1),
         .body = body_len == 0 ? NULL : (char *)(reply + 1) + head_len,
@@ -172,7 +175,8 @@ struct tc_desk_call *tc__desk_call_new(struct tc_http_desk *desk,
     *call = (struct tc_desk_call){
         .desk = desk,
         .size = size,
-        .id = match->id,
+        .id = match->id & ~TC_HTTP_DESK_STREAMS,
+        .may_stream = (match->id & TC_HTTP_DESK_STREAMS) != 0,
         .method = request->method,
         .minor = request->minor,
         .keep_alive = request->keep_alive,
@@ -229,6 +233,7 @@ void tc_desk_call_release(struct tc_desk_call *call)
     /* acquire [http-call-last]: we are last; what all others did is done */
     (void)tc_load_acquire(&call->references);
     tc_desk_reply_free(call->reply);
+    tc__desk_stream_free(call->stream);
     tc_mem_free(call->body, call->body_size);
     tc_mem_free(call, call->size);
     tc_http_desk_release(desk);
@@ -355,8 +360,7 @@ void tc__http_desk_submit(struct tc_desk_call *call, struct tc_conn *conn, struc
     }
 }
 
-/* Have the clerk look at the call, which is abandoned or ended by now. */
-static void notice(struct tc_desk_call *call)
+void tc__desk_call_notice(struct tc_desk_call *call)
 {
     struct tc_http_desk *desk = call->desk;
 
@@ -376,7 +380,9 @@ void tc__desk_call_abandon(struct tc_desk_call *call)
 
     /* relaxed: nothing is published with it */
     if (tc_cas_relaxed(&call->state, &state, TC_DESK_CALL_ABANDONED)) {
-        notice(call);
+        tc__desk_call_notice(call);
+    } else if (tc__desk_call_is_answered(call) && call->stream != NULL) {
+        tc__desk_stream_close(call, -ECONNRESET);
     }
     tc_desk_call_release(call);
 }
@@ -385,7 +391,7 @@ void tc__desk_call_end_input(struct tc_desk_call *call)
 {
     if (!tc_desk_call_is_ended(call)) {
         tc_store_relaxed(&call->is_ended, 1); /* relaxed: published by the notice */
-        notice(call);
+        tc__desk_call_notice(call);
     }
 }
 
@@ -435,20 +441,33 @@ struct tc_desk_call *tc_desk_call_next_gone(struct tc_link **list)
 
 /* ---- clerk to worker ---------------------------------------------------------------------- */
 
-void tc_desk_call_answer(struct tc_desk_call *call, struct tc_desk_reply *reply)
+void tc__desk_call_post(struct tc_desk_call *call)
 {
     struct tc_desk_hatch *hatch = &call->desk->hatches[call->home->index];
+
+    /* relaxed: the reference of the outbox, while we have ours */
+    (void)tc_fetch_add_relaxed(&call->references, 1);
+    if (tc_inbox_push(&hatch->outbox, &call->link)) {
+        hatch->is_dirty = true;
+    }
+}
+
+void tc_desk_call_answer(struct tc_desk_call *call, struct tc_desk_reply *reply)
+{
     uint32_t state = TC_DESK_CALL_PENDING;
 
     call->reply = reply;
     /* release [http-reply]: the reply */
     if (!tc_cas_release(&call->state, &state, TC_DESK_CALL_ANSWERED)) {
+        if (call->stream != NULL) {
+            tc__desk_stream_close(call, -ECONNRESET); /* nobody has known it */
+        }
         return; /* abandoned; the reply goes with the call */
     }
-    /* relaxed: the reference of the outbox, while we have ours */
-    (void)tc_fetch_add_relaxed(&call->references, 1);
-    if (tc_inbox_push(&hatch->outbox, &call->link)) {
-        hatch->is_dirty = true;
+    if (call->stream == NULL) {
+        tc__desk_call_post(call);
+    } else {
+        tc__desk_stream_post(call);
     }
 }
 
@@ -477,7 +496,9 @@ static void deliver(struct tc_worker *worker, struct tc_message *message)
     while (link != NULL) {
         struct tc_desk_call *call = call_of(link);
         link = link->next;
-        tc_conn_poke(call->conn, call->slot, call->generation, worker);
+        if (call->stream == NULL || !tc__desk_stream_kick(call)) {
+            tc_conn_poke(call->conn, call->slot, call->generation, worker);
+        }
         tc_desk_call_release(call);
     }
     move_batch(hatch);

@@ -49,7 +49,11 @@
 
 enum { TC_HTTP_DESK_WAITING = 1024 };
 
+/* In the id of a pattern: its handler may begin before all of the body is there. */
+#define TC_HTTP_DESK_STREAMS (UINT32_C(1) << 31)
+
 struct tc_http_desk;
+struct tc_desk_stream;
 
 enum tc_desk_call_state {
     TC_DESK_CALL_COLLECTING,
@@ -59,9 +63,16 @@ enum tc_desk_call_state {
     TC_DESK_CALL_ABANDONED,
 };
 
+enum tc_desk_reply_kind {
+    TC_DESK_REPLY_WHOLE,
+    TC_DESK_REPLY_STREAM, /* the body follows in pieces (http/desk_stream.h); the call has a stream */
+};
+
 /* An answer: `head` as in struct tc_http_answer. In one block of memory with it. */
 struct tc_desk_reply {
     size_t size; /* of the block */
+    uint8_t kind; /* enum tc_desk_reply_kind; WHOLE unless set */
+    int64_t length; /* of a STREAM's body, which is also in the head; TC_HTTP_NO_LENGTH: unknown */
     struct tc_http_answer answer; /* points into the block */
 };
 
@@ -78,13 +89,19 @@ struct tc_desk_call {
     struct tc_pollfd *slot; /* constant */
     uint16_t generation; /* of the slot; constant */
     struct tc_desk_reply *reply; /* owned; DK2 */
+    struct tc_desk_stream
+        *stream; /* owned; of one whose body or answer is passed in pieces, or NULL;
+                                    * set by the worker before submit, or the clerk before its answer */
     void *user; /* the clerk's */
     size_t size; /* of this block */
-    uint32_t id; /* of the pattern */
+    uint32_t id; /* of the pattern, without TC_HTTP_DESK_STREAMS */
     uint8_t method; /* enum tc_http_method */
     uint8_t minor;
     bool keep_alive;
     bool is_chunked; /* the body */
+    bool may_stream; /* TC_HTTP_DESK_STREAMS */
+    bool
+        is_streamed; /* the body comes by the stream, and `body` is empty; constant once submitted */
     const char *head; /* in this block; what follows points into it */
     uint32_t head_len;
     struct tc_http_span target;
@@ -209,6 +226,13 @@ struct tc_desk_call *tc__desk_call_new(struct tc_http_desk *desk,
                                        size_t head_len, const char *path, size_t path_len,
                                        const struct tc_http_fit *match);
 
+/* Put the call into its home's outbox, which takes a reference; it goes with the next flush. Threads: the
+ * clerk */
+void tc__desk_call_post(struct tc_desk_call *call);
+
+/* Have the clerk look at the call, by `gone`. Threads: a worker */
+void tc__desk_call_notice(struct tc_desk_call *call);
+
 /* Add to the body. Returns 0 or -ENOMEM. */
 TC_NODISCARD int tc__desk_call_add(struct tc_desk_call *call, const char *bytes, size_t len);
 
@@ -221,6 +245,12 @@ void tc__desk_call_abandon(struct tc_desk_call *call);
 
 /* The client has ended its side; more than once is harmless. Threads: the connection's owner */
 void tc__desk_call_end_input(struct tc_desk_call *call);
+
+/* Whether it has not been put on the desk yet. Threads: the connection's owner */
+static inline bool tc__desk_call_is_collecting(struct tc_desk_call *call)
+{
+    return tc_load_relaxed(&call->state) == TC_DESK_CALL_COLLECTING; /* relaxed: the owner's own */
+}
 
 /* Whether it has been refused. Threads: the connection's owner */
 static inline bool tc__desk_call_is_refused(struct tc_desk_call *call)

@@ -2,10 +2,16 @@
 
 #include <errno.h>
 
+#include "base/assert.h"
 #include "base/clock.h"
+#include "base/mem.h"
+#include "http/call.h"
+#include "http/desk_stream.h"
 #include "http/latency.h"
 #include "http/ledger.h"
 #include "sched/worker.h"
+
+enum { COLLECTED_BYTES = 64 * 1024 }; /* a longer body is not waited for if the handler reads it */
 
 /* The body must come within this time, and at a rate that is no attack; see http/server.h. */
 static void move_body_deadline(struct tc_http_pass *pass)
@@ -29,6 +35,73 @@ static void submit(struct tc_http_pass *pass)
     pass->state->deadline_ns = 0;
     tc__http_desk_submit(pass->state->errand, pass->conn, tc_worker_current());
 }
+
+/* ---- with a fiber ------------------------------------------------------------------------- */
+
+/* The errand becomes a call that a fiber serves: with its body, or what has not been collected of it.
+ * Without memory the connection ends. */
+static void promote(struct tc_http_pass *pass)
+{
+    struct tc_http_state *state = pass->state;
+    struct tc_desk_call *errand = state->errand;
+    struct tc_http_request *request = (void *)(pass->scratch + TC_HTTP_REQUEST_AT);
+    struct tc_http_found found = {.route = &pass->server->desk_route};
+    struct tc_http_text path = {errand->path, errand->path_len};
+    struct tc_http_hint hint = {0};
+    ssize_t n =
+        tc_http_parse(request, errand->head, errand->head_len, &pass->server->limits, &hint);
+
+    tc_assert(n == (ssize_t)errand->head_len); /* it was parsed before */
+    struct tc_http_call *call =
+        tc__http_call_new(pass, request, errand->head, errand->head_len, &found, path);
+    if (call == NULL) {
+        pass->error = -ENOMEM;
+        return;
+    }
+    if (!tc__desk_call_is_collecting(errand)) {
+        call->body_is_done = true;
+        call->must_continue = false;
+    } else if (errand->body_len != 0 || errand->is_chunked) {
+        call->chunked = state->chunked;
+        call->body_count = errand->body_len;
+        call->body_raw = errand->body_len;
+    }
+    call->route_id = tc_http_desk_route(errand->id);
+    tc_http_call_set_data(call, errand);
+    state->errand = NULL;
+    state->call = call;
+    state->deadline_ns = 0;
+}
+
+/* Let the clerk have the call before its body is there. */
+static void begin_stream(struct tc_http_pass *pass)
+{
+    struct tc_desk_call *errand = pass->state->errand;
+
+    pass->error = tc_desk_stream_open(errand);
+    if (pass->error == 0 && errand->body_len != 0) {
+        pass->error = tc__desk_stream_feed(errand, errand->body, errand->body_len);
+    }
+    if (pass->error == 0) {
+        errand->is_streamed = true;
+        promote(pass);
+        tc_mem_free(errand->body, errand->body_size);
+        errand->body = NULL;
+        errand->body_len = 0;
+        errand->body_size = 0;
+    }
+}
+
+void tc__http_errand_settle(struct tc_http_pass *pass)
+{
+    struct tc_desk_call *errand = pass->state->errand;
+
+    if (tc__desk_call_is_collecting(errand) && errand->may_stream && errand->is_chunked) {
+        begin_stream(pass);
+    }
+}
+
+/* ---- without one -------------------------------------------------------------------------- */
 
 void tc__http_errand_begin(struct tc_http_pass *pass, const struct tc_http_request *request,
                            const char *buf, size_t head_len, struct tc_http_text path,
@@ -58,6 +131,11 @@ void tc__http_errand_begin(struct tc_http_pass *pass, const struct tc_http_reque
         return;
     }
     tc__http_begin_chunked(pass->server, &state->chunked);
+    if (state->errand->may_stream &&
+        (request->expects_continue || request->content_length > COLLECTED_BYTES)) {
+        begin_stream(pass);
+        return;
+    }
     state->errand->body_begun_ns = tc_clock_now_ns();
     move_body_deadline(pass);
     if (request->expects_continue) {
@@ -132,6 +210,10 @@ bool tc__http_errand_answer(struct tc_http_pass *pass)
     struct tc_desk_reply *reply = call->reply;
     if (reply == NULL) {
         pass->error = -ENOMEM;
+        return true;
+    }
+    if (reply->kind != TC_DESK_REPLY_WHOLE) {
+        promote(pass);
         return true;
     }
     state->is_closing = !call->keep_alive || tc_conn_is_draining(pass->conn);

@@ -376,6 +376,9 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
         pass->request = NULL;
         at += (size_t)n;
     }
+    if (state->errand != NULL && pass->error == 0) {
+        tc__http_errand_settle(pass);
+    }
     tc__http_flush(pass, NULL, 0);
     if (at == len && !tc__http_is_busy(state)) {
         state->needs_input = true;

@@ -77,6 +77,12 @@ struct tc_http_handler_ops {
     /* A detached call has lost its client. Parks: never   Threads: a fiber; also while the holder
      * resumes. May be NULL. */
     void (*disconnect)(struct tc_http_handler *handler, struct tc_http_call *call);
+    /* The client of a detached call has sent something, or not sent it in time, while
+     * call->awaits_body says that it is waited for (http/call.h). Parks: never   Threads: a fiber.
+     * May be NULL. */
+    void (*stir)(struct tc_http_handler *handler, struct tc_http_call *call);
+    /* A call that `serve` will not be given: what its data stands for. May be NULL. */
+    void (*drop)(struct tc_http_handler *handler, struct tc_http_call *call);
     /* The server that owned the handler is being freed, or could not take it. No call is left that
      * a connection serves; detached ones that are GONE may be. Parks: never. May be NULL. */
     void (*free)(struct tc_http_handler *handler);

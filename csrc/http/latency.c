@@ -136,7 +136,7 @@ static void list_patterns(struct listing *listing, const struct tc_http_patterns
     for (uint32_t i = 0; i < patterns->count; i++) {
         const struct tc_http_pattern *pattern = &patterns->items[i];
         uint64_t head = (pattern->methods & get) != 0 ? TC_HTTP_METHOD_BIT(TC_HTTP_HEAD) : 0;
-        uint32_t route = tc_http_desk_route(pattern->id);
+        uint32_t route = tc_http_desk_route(pattern->id & ~TC_HTTP_DESK_STREAMS);
         if (route != TC_HTTP_NO_ROUTE) {
             list(listing, route, pattern->text, pattern->len, pattern->methods | head);
         }

@@ -215,7 +215,7 @@ void tc__http_ledger_settle_call(struct tc_http_call *call, bool is_sent)
         .body_bytes = call->reply_bytes,
     };
 
-    settle_one(call->conn, call->route->id, &remark, is_sent);
+    settle_one(call->conn, call->route_id, &remark, is_sent);
 }
 
 void tc__http_ledger_drop(struct tc_conn *conn)

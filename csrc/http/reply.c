@@ -188,6 +188,23 @@ static enum tc_http_reply_state delimit(const struct tc_http_call *call, int sta
     return call->minor == 0 ? TC_HTTP_REPLY_CLOSE : TC_HTTP_REPLY_CHUNKED;
 }
 
+/* The head of `len` bytes waits for what follows it. */
+static int begin(struct tc_http_call *call, const char *head, size_t len, int status,
+                 int64_t length)
+{
+    remember(call, status, 0);
+    call->has_no_body = call->has_no_body || !tc_http_status_has_body(status);
+    call->reply_left = length >= 0 ? (uint64_t)length : 0;
+    call->pending = tc_mem_alloc(len);
+    if (call->pending == NULL) {
+        call->send_error = -ENOMEM; /* the state of the answer has been decided */
+        return -ENOMEM;
+    }
+    memcpy(call->pending, head, len);
+    call->pending_len = len;
+    return 0;
+}
+
 int tc_http_reply_begin(struct tc_http_call *call, const struct tc_http_response *response,
                         int64_t length)
 {
@@ -205,17 +222,25 @@ int tc_http_reply_begin(struct tc_http_call *call, const struct tc_http_response
         call->reply = TC_HTTP_REPLY_NONE;
         return (int)len;
     }
-    remember(call, response->status, 0);
-    call->has_no_body = call->has_no_body || !tc_http_status_has_body(response->status);
-    call->reply_left = length >= 0 ? (uint64_t)length : 0;
-    call->pending = tc_mem_alloc((size_t)len);
-    if (call->pending == NULL) {
-        call->send_error = -ENOMEM; /* the state of the answer has been decided */
+    return begin(call, head, (size_t)len, response->status, length);
+}
+
+int tc_http_reply_begin_answer(struct tc_http_call *call, const struct tc_http_answer *answer,
+                               int64_t length)
+{
+    if (call->reply != TC_HTTP_REPLY_NONE) {
+        return -EALREADY;
+    }
+    char *head = tc_mem_alloc(answer->head_len + TAIL_BYTES);
+    if (head == NULL) {
         return -ENOMEM;
     }
-    memcpy(call->pending, head, (size_t)len);
-    call->pending_len = (size_t)len;
-    return 0;
+    memcpy(head, answer->head, answer->head_len);
+    call->reply = (uint8_t)delimit(call, answer->status, length);
+    size_t len = answer->head_len + write_tail(call, head + answer->head_len);
+    int rc = begin(call, head, len, answer->status, length);
+    tc_mem_free(head, answer->head_len + TAIL_BYTES);
+    return rc;
 }
 
 /* May `len` bytes follow? */

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "http/chunked.h"
+#include "http/desk_stream.h"
 #include "http/log.h"
 #include "http/path.h"
 #include "http/server_internal.h"
@@ -87,6 +88,12 @@ int tc_http_server_new(const struct tc_http_options *options, struct tc_http_ser
     server->desk = options->desk;
     if (server->desk != NULL) {
         tc_http_desk_acquire(server->desk);
+        server->desk_handler.ops = &tc__desk_handler_ops;
+        server->desk_route = (struct tc_http_route){
+            .max_body = (int64_t)server->desk->max_body,
+            .match = TC_HTTP_MATCH_EXACT,
+            .handler = &server->desk_handler,
+        };
     }
     int rc = make_own_answers(server);
     if (rc != 0) {

@@ -61,6 +61,8 @@ struct tc_http_server {
     uint32_t route_count; /* of them: the id of the next one; under the lock */
     struct tc_http_desk *desk; /* one reference, or NULL */
     struct tc_http_log *log; /* owned; NULL: none */
+    struct tc_http_handler desk_handler; /* of its calls that a fiber serves, and their route */
+    struct tc_http_route desk_route;
     struct tc_upload_dir *uploads; /* borrowed from routes, by `next`; constant once it runs */
     struct tc_http_answer own[TC_HTTP_OWN_COUNT];
     struct tc_http_part *parts; /* owned; one per worker */

@@ -1,6 +1,7 @@
 #include "net/stream.h"
 
 #include <errno.h>
+#include <sys/socket.h>
 
 #include "base/assert.h"
 #include "base/chaos.h"
@@ -368,6 +369,14 @@ int tc_stream_shutdown_write(struct tc_stream *stream, int64_t deadline_ns)
             return rc;
         }
     }
+}
+
+void tc_stream_reset_at_close(struct tc_stream *stream)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    /* One that cannot be told so is closed in the usual way. */
+    TC_IGNORE(tc_sys_setsockopt(descriptor(stream), SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
 }
 
 /* ---- addresses ---------------------------------------------------------------------------- */

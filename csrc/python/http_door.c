@@ -7,16 +7,11 @@
 
 enum { BATCH = 128 }; /* requests handled before other nodes of the loop have their turn */
 
-static struct tc_py_box *box_of(struct tc_http_desk *desk)
-{
-    return tc_container_of(desk, struct tc_py_box, desk);
-}
-
 /* ---- ringing ------------------------------------------------------------------------------ */
 
 static void desk_ring(struct tc_http_desk *desk)
 {
-    struct tc_py_box *box = box_of(desk);
+    struct tc_py_box *box = tc__py_box_of(desk);
 
     /* acq_rel [http-door-ring]: what is on the desk, before the loop looks; it lowers the flag first */
     if (tc_exchange_acq_rel(&box->is_posted, 1) == 0) {
@@ -27,7 +22,7 @@ static void desk_ring(struct tc_http_desk *desk)
 
 static void desk_free(struct tc_http_desk *desk)
 {
-    struct tc_py_box *box = box_of(desk);
+    struct tc_py_box *box = tc__py_box_of(desk);
 
     tc_py_mailbox_release(box->mailbox);
     tc_mem_free(box, sizeof(*box));
@@ -85,20 +80,21 @@ static int run_coroutine(struct tc_py_door *door, struct tc_py_request *b_reques
         Py_DECREF(coroutine);
         return tc__py_door_answer_error(door, b_request);
     }
-    switch (tc_py_task_try(task, coroutine, context, &value)) {
+    switch (tc_py_task_try(task, coroutine, Py_NewRef(context), &value)) {
     case TC_PY_TRY_DONE:
-        result = tc__py_door_answer(door, b_request, value);
+        result = tc__py_door_answer(door, b_request, value, context);
         break;
     case TC_PY_TRY_FAILED:
         result = tc__py_door_answer_error(door, b_request);
         break;
     default:
-        result = tc__py_door_wait(door, b_request, task);
+        result = tc__py_door_wait(door, b_request, task, false);
         if (result < 0) {
             result = tc__py_door_answer_error(door, b_request);
         }
         break;
     }
+    Py_DECREF(context);
     if (tc_py_task_is_idle(task) && door->spare == NULL) {
         door->spare = task;
     } else {
@@ -112,16 +108,19 @@ static int call_handler(struct tc_py_door *door, struct tc_py_request *b_request
     PyObject *b_route = PyTuple_GET_ITEM(door->routes, b_request->call->id);
     PyObject *context = PyContext_Copy(door->context);
     PyObject *value = NULL;
+    int result;
 
     if (context != NULL && PyContext_Enter(context) == 0) {
         value = PyObject_CallOneArg(PyTuple_GET_ITEM(b_route, 0), (PyObject *)b_request);
         (void)PyContext_Exit(context); /* we are in it: it cannot fail */
     }
-    Py_XDECREF(context);
     if (value != NULL && PyCoro_CheckExact(value)) {
-        return run_coroutine(door, b_request, value);
+        result = run_coroutine(door, b_request, value);
+    } else {
+        result = tc__py_door_answer(door, b_request, value, context);
     }
-    return tc__py_door_answer(door, b_request, value);
+    Py_XDECREF(context);
+    return result;
 }
 
 /* Take a call to its handler; takes the reference. Returns 0, or -1 with what ends the loop's run. */
@@ -149,20 +148,59 @@ static int handle(struct tc_py_door *door, struct tc_desk_call *call)
 
 /* ---- the door ----------------------------------------------------------------------------- */
 
-/* Connections have ended: cancel what still works for them. */
-static void cancel_gone(struct tc_py_door *door)
+void tc__py_door_touch(struct tc_desk_call *call)
+{
+    struct tc_http_desk *desk = call->desk;
+    struct tc_py_door *b_door = tc__py_box_of(desk)->door;
+
+    if (!desk->hatches[call->home->index].is_dirty) {
+        return;
+    }
+    if (b_door != NULL) {
+        tc__py_door_queue(b_door);
+    } else {
+        tc_http_desk_flush(desk); /* in the door's end */
+    }
+}
+
+int tc__py_door_check(struct tc_desk_call *call, struct tc_py_loop *b_loop)
+{
+    if (b_loop->mailbox == tc__py_box_of(call->desk)->mailbox) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError, "the request is bound to a different event loop");
+    return -1;
+}
+
+/* See what there is to notice about a call. */
+static void look_at(struct tc_desk_call *call)
+{
+    struct tc_py_pending *pending = call->user;
+    bool is_over = call->stream != NULL && tc_desk_stream_is_over(call);
+    bool is_told =
+        call->stream != NULL && tc__py_body_wake(call); /* by an exception, if it is over */
+
+    is_over = tc_desk_call_is_abandoned(call) || (is_over && pending != NULL && pending->is_feed);
+    if (pending != NULL && is_over && is_told) {
+        tc__py_pending_cancel_later(pending);
+    } else if (pending != NULL && is_over) {
+        tc__py_pending_cancel(pending);
+    } else if (pending != NULL && tc_desk_call_is_ended(call)) {
+        tc__py_pending_cancel_later(pending);
+    }
+    if (call->stream != NULL) {
+        tc__py_feed_wake(call);
+    }
+}
+
+/* Connections have ended, or streams have moved. */
+static void look_at_all(struct tc_py_door *door)
 {
     struct tc_link *link = tc_http_desk_take_gone(&door->box->desk);
     struct tc_desk_call *call;
 
     while ((call = tc_desk_call_next_gone(&link)) != NULL) {
-        struct tc_py_pending *pending = call->user;
-
-        if (pending != NULL && tc_desk_call_is_abandoned(call)) {
-            tc__py_pending_cancel(pending);
-        } else if (pending != NULL) {
-            tc__py_pending_cancel_later(pending);
-        }
+        look_at(call);
         tc_desk_call_release(call);
     }
 }
@@ -199,13 +237,13 @@ static void door_end(struct tc_py_door *door)
         return; /* the parent's is leaked */
     }
     (void)tc_exchange_acq_rel(&box->is_posted, 1); /* acq_rel [http-door-ring]: as in door_run */
-    cancel_gone(door);
+    look_at_all(door);
     while (!tc_list_is_empty(&door->pending)) {
         struct tc_py_pending *pending =
             tc_container_of(door->pending.next, struct tc_py_pending, in_door);
 
         (void)tc__py_pending_let_go(pending); /* it is in the list */
-        tc__py_door_answer_status(pending->request->call, 503);
+        tc__py_pending_refuse(pending);
     }
     while ((call = next_call(door)) != NULL) {
         tc__py_door_answer_status(call, 503);
@@ -253,7 +291,7 @@ static int door_run(struct tc_py_node *node, struct tc_py_loop *loop)
     if (door->box == NULL) {
         return 0;
     }
-    cancel_gone(door);
+    look_at_all(door);
     take_calls(door);
     for (int i = 0; i < BATCH && result == 0 && (call = next_call(door)) != NULL; i++) {
         result = handle(door, call);
@@ -405,6 +443,7 @@ static PyType_Spec door_spec = {
 int tc_py_add_door(PyObject *module, struct tc_py_loop_state *state)
 {
     if (tc_py_add_request(module, state) < 0 || tc_py_add_response(module, state) < 0 ||
+        tc__py_add_feed(module, state) < 0 ||
         tc_py_add_type(module, &door_spec, NULL, &state->door_type) < 0) {
         return -1;
     }

@@ -45,10 +45,36 @@ struct tc_py_pending {
     struct tc_py_request *request; /* owned */
     struct tc_py_task *task; /* owned */
     PyObject *timer; /* owned; the Handle that will cancel the task, or NULL */
+    bool is_feed; /* the handler has answered, and the task feeds the answer's stream */
 };
+
+static inline struct tc_py_box *tc__py_box_of(struct tc_http_desk *desk)
+{
+    return tc_container_of(desk, struct tc_py_box, desk);
+}
 
 /* Put the door in the ready queue, unless it is there. */
 void tc__py_door_queue(struct tc_py_door *door);
+
+/* The clerk's part of the call's stream has moved: send what that has put into the outbox. */
+void tc__py_door_touch(struct tc_desk_call *call);
+
+/* Whether `b_loop` is the loop of the call's door. Returns 0, or -1 with RuntimeError set. */
+int tc__py_door_check(struct tc_desk_call *call, struct tc_py_loop *b_loop);
+
+/* ---- http_body.c, http_feed.c --------------------------------------------------------------- */
+
+/* Resume whoever waits for the call's body, and return whether somebody did; for room in its answer. */
+bool tc__py_body_wake(struct tc_desk_call *call);
+void tc__py_feed_wake(struct tc_desk_call *call);
+
+/* A coroutine that feeds the stream of a request's answer. `length`: bytes that it must give, or -1.
+ * Returns a new reference, or NULL with an exception set. */
+PyObject *tc__py_feed_new(struct tc_py_loop_state *state, struct tc_py_request *b_request,
+                          PyObject *b_iterator, int64_t length);
+
+/* Create its types. Returns 0, or -1 with an exception set. */
+int tc__py_add_feed(PyObject *module, struct tc_py_loop_state *state);
 
 /* ---- http_pending.c ----------------------------------------------------------------------- */
 
@@ -57,16 +83,24 @@ void tc__py_door_answer_status(struct tc_desk_call *call, int status);
 /* Log the pending exception and answer 500. Returns 0, or -1 with what ends the loop's run set. */
 int tc__py_door_answer_error(struct tc_py_door *door, struct tc_py_request *b_request);
 
-/* Answer with what a handler returned (owned by the callee; NULL: it raised). Returns 0, or -1 with what
- * ends the loop's run set. */
-int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value);
+/* Answer with what a handler returned (owned by the callee; NULL: it raised), in `b_context`. Returns 0,
+ * or -1 with what ends the loop's run set. */
+int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value,
+                       PyObject *b_context);
 
 /* Send what was answered. */
 void tc__py_door_flush(struct tc_py_door *door);
 
-/* The handler of `b_request` has suspended in `b_task`. Returns 0, or -1 with an exception set. */
+/* The handler of `b_request` has suspended in `b_task`, or the feed of its answer. Returns 0, or -1 with an
+ * exception set. */
 int tc__py_door_wait(struct tc_py_door *door, struct tc_py_request *b_request,
-                     struct tc_py_task *b_task);
+                     struct tc_py_task *b_task, bool is_feed);
+
+/* The feed of the call has put something, so it is alive, although the client has ended its side. */
+void tc__py_feed_moved(struct tc_desk_call *call);
+
+/* The door ends: so does the answer, in whatever state it is. */
+void tc__py_pending_refuse(struct tc_py_pending *pending);
 
 /* The client is gone: cancel the handler. */
 void tc__py_pending_cancel(struct tc_py_pending *pending);

@@ -43,22 +43,93 @@ static int report_error(struct tc_py_door *door, struct tc_py_request *b_request
     return result;
 }
 
+/* The status for an exception that only passes on what is wrong with the body, or 500. */
+static int error_status(struct tc_desk_call *call)
+{
+    bool is_bodys = call->is_streamed && PyErr_ExceptionMatches(PyExc_OSError);
+
+    return is_bodys ? tc_desk_stream_body_status(call) : 500;
+}
+
 int tc__py_door_answer_error(struct tc_py_door *door, struct tc_py_request *b_request)
 {
-    tc__py_door_answer_status(b_request->call, 500);
+    int status = error_status(b_request->call);
+
+    tc__py_door_answer_status(b_request->call, status);
+    if (status != 500) {
+        PyErr_Clear(); /* the client's doing, which is no news for the log */
+        return 0;
+    }
     return report_error(door, b_request);
 }
 
-int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value)
+/* The feed has ended. Returns 0, or -1 with what ends the loop's run set. */
+static int feed_done(struct tc_py_door *door, struct tc_py_request *b_request,
+                     struct tc_py_task *b_task)
 {
-    struct tc_desk_reply *reply = value == NULL ? NULL : tc_py_http_reply(door->loop->state, value);
+    PyObject *value = tc_py_future_result(&b_task->future);
 
+    tc_desk_stream_end(b_request->call, value != NULL);
+    tc__py_door_queue(door); /* it flushes */
     Py_XDECREF(value);
-    if (reply == NULL) {
+    if (value == NULL && error_status(b_request->call) != 500) {
+        PyErr_Clear(); /* the client's doing: it ended the body that the iterator reads */
+        return 0;
+    }
+    return value != NULL ? 0 : report_error(door, b_request);
+}
+
+/* Answer in pieces. Returns 0, or -1 with what ends the loop's run set. */
+static int answer_stream(struct tc_py_door *door, struct tc_py_request *b_request,
+                         struct tc_py_response *b_response, struct tc_desk_reply *reply,
+                         PyObject *b_context)
+{
+    struct tc_py_loop_state *state = door->loop->state;
+    struct tc_desk_call *call = b_request->call;
+    PyObject *feed = tc__py_feed_new(state, b_request, b_response->stream, b_response->length);
+    struct tc_py_task *task;
+    int result = 0;
+
+    if (feed == NULL || tc_desk_stream_open(call) < 0) {
+        tc_desk_reply_free(reply);
+        if (feed != NULL) {
+            Py_DECREF(feed);
+            PyErr_NoMemory();
+        }
         return tc__py_door_answer_error(door, b_request);
     }
-    tc_desk_call_answer(b_request->call, reply);
-    return 0;
+    tc_desk_call_answer(call, reply);
+    task = tc_py_task_new(door->loop, state->task_type, feed, NULL, b_context, true);
+    Py_DECREF(feed);
+    if (task == NULL) {
+        tc_desk_stream_end(call, false);
+        return report_error(door, b_request);
+    }
+    if (tc_py_future_is_done(&task->future)) {
+        result = feed_done(door, b_request, task);
+    } else if (tc__py_door_wait(door, b_request, task, true) < 0) {
+        tc_desk_stream_end(call, false);
+        result = report_error(door, b_request);
+    }
+    Py_DECREF(task);
+    return result;
+}
+
+int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value,
+                       PyObject *b_context)
+{
+    struct tc_desk_reply *reply = value == NULL ? NULL : tc_py_http_reply(door->loop->state, value);
+    int result = 0;
+
+    if (reply == NULL) {
+        result = tc__py_door_answer_error(door, b_request);
+    } else if (reply->kind == TC_DESK_REPLY_STREAM) {
+        result = answer_stream(door, b_request, (struct tc_py_response *)value, reply, b_context);
+    } else {
+        tc_desk_call_answer(b_request->call, reply);
+    }
+    Py_XDECREF(value);
+    return result;
 }
 
 /* ---- handlers that suspend ---------------------------------------------------------------- */
@@ -111,6 +182,30 @@ static void drop_timer(struct tc_py_pending *self)
     }
 }
 
+void tc__py_feed_moved(struct tc_desk_call *call)
+{
+    struct tc_py_pending *pending = call->user;
+
+    if (pending != NULL && pending->timer != NULL) {
+        drop_timer(pending);
+        tc__py_pending_cancel_later(pending);
+    }
+}
+
+void tc__py_pending_refuse(struct tc_py_pending *pending)
+{
+    struct tc_desk_call *call = pending->request->call;
+
+    if (pending->door->loop->generation != tc_py_process_generation()) {
+        return; /* the parent's, whose locks may be held for ever */
+    }
+    if (pending->is_feed) {
+        tc_desk_stream_end(call, false);
+    } else {
+        tc__py_door_answer_status(call, 503);
+    }
+}
+
 bool tc__py_pending_let_go(struct tc_py_pending *self)
 {
     if (self->request == NULL || self->request->call->user != self) {
@@ -131,13 +226,16 @@ static int pending_run(struct tc_py_node *node, struct tc_py_loop *loop)
 
     (void)loop;
     drop_timer(self);
+    if (self->is_feed && is_ours) {
+        return feed_done(door, self->request, self->task);
+    }
     value = tc_py_future_result(&self->task->future);
     if (!is_ours) {
         Py_XDECREF(value);
         return value != NULL ? 0 : report_error(door, self->request);
     }
     tc__py_door_queue(door); /* it flushes, once for all that end in this turn */
-    return tc__py_door_answer(door, self->request, value);
+    return tc__py_door_answer(door, self->request, value, self->task->context);
 }
 
 static void pending_done(struct tc_py_node *node, struct tc_py_future *b_future)
@@ -179,7 +277,7 @@ static void pending_dealloc(PyObject *object)
 
     PyObject_GC_UnTrack(object);
     if (tc__py_pending_let_go(self)) {
-        tc__py_door_answer_status(self->request->call, 503); /* nobody will */
+        tc__py_pending_refuse(self); /* nobody will answer */
         tc__py_door_flush(self->door);
     }
     (void)pending_clear(object); /* cannot fail */
@@ -190,7 +288,7 @@ static void pending_dealloc(PyObject *object)
 }
 
 int tc__py_door_wait(struct tc_py_door *door, struct tc_py_request *b_request,
-                     struct tc_py_task *b_task)
+                     struct tc_py_task *b_task, bool is_feed)
 {
     PyTypeObject *type = door->loop->state->pending_type;
     struct tc_py_pending *self = (struct tc_py_pending *)type->tp_alloc(type, 0);
@@ -200,6 +298,7 @@ int tc__py_door_wait(struct tc_py_door *door, struct tc_py_request *b_request,
         return -1;
     }
     self->node.ops = &pending_ops;
+    self->is_feed = is_feed;
     self->door = (struct tc_py_door *)Py_NewRef((PyObject *)door);
     self->task = (struct tc_py_task *)Py_NewRef((PyObject *)b_task);
     self->request = (struct tc_py_request *)Py_NewRef((PyObject *)b_request);

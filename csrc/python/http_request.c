@@ -1,13 +1,10 @@
 #include "python/http_request.h"
 
-#include "python/args.h"
-#include "python/deferred.h"
+#include "python/http_door_internal.h"
 
 #include "http/path.h"
 
 #include <string.h>
-
-enum { PIECE_BYTES = 64 * 1024 }; /* of a body, that stream() gives at a time */
 
 static struct tc_py_request *request_of(PyObject *self)
 {
@@ -38,6 +35,8 @@ static void request_dealloc(PyObject *object)
 
     tc_desk_call_release(call_of(object));
     Py_DECREF(request_of(object)->names);
+    Py_XDECREF(request_of(object)->body);
+    Py_XDECREF(request_of(object)->parts);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -413,123 +412,6 @@ static PyType_Spec headers_spec = {
     .slots = headers_slots,
 };
 
-/* ---- the body ----------------------------------------------------------------------------- */
-
-static PyObject *whole_body(PyObject *self, PyObject *b_first, PyObject *b_second)
-{
-    const struct tc_desk_call *call = call_of(self);
-
-    (void)b_first;
-    (void)b_second;
-    return PyBytes_FromStringAndSize(call->body, (Py_ssize_t)call->body_len);
-}
-
-static PyObject *parsed_body(PyObject *self, PyObject *b_first, PyObject *b_second)
-{
-    PyObject *body = whole_body(self, b_first, b_second);
-    PyObject *json = body == NULL ? NULL : PyImport_ImportModule("json");
-    PyObject *value = json == NULL ? NULL : PyObject_CallMethod(json, "loads", "O", body);
-
-    Py_XDECREF(json);
-    Py_XDECREF(body);
-    return value;
-}
-
-static PyObject *deferred(PyObject *self, tc_py_deferred_fn *function)
-{
-    struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(self));
-
-    return state == NULL ? NULL : tc_py_deferred(state, function, self, NULL, NULL);
-}
-
-PyDoc_STRVAR(body_doc, "body($self, /)\n--\n\n"
-                       "Return the body, in a task: await it. Empty if there is none.");
-
-static PyObject *request_body(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return deferred(self, whole_body);
-}
-
-PyDoc_STRVAR(json_doc, "json($self, /)\n--\n\n"
-                       "Return the body, read as JSON, in a task: await it.\n\n"
-                       "Raises: ValueError if it is none.");
-
-static PyObject *request_json(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    return deferred(self, parsed_body);
-}
-
-struct pieces {
-    PyObject_HEAD PyObject *request; /* owned                                                   */
-    size_t at; /* bytes given out                                                                */
-};
-
-static PyObject *next_piece(PyObject *self, PyObject *b_first, PyObject *b_second)
-{
-    struct pieces *pieces = (struct pieces *)self;
-    const struct tc_desk_call *call = call_of(pieces->request);
-    size_t left = call->body_len - pieces->at;
-    size_t size = left < PIECE_BYTES ? left : PIECE_BYTES;
-
-    (void)b_first;
-    (void)b_second;
-    if (left == 0) {
-        PyErr_SetNone(PyExc_StopAsyncIteration);
-        return NULL;
-    }
-    pieces->at += size;
-    return PyBytes_FromStringAndSize(call->body + pieces->at - size, (Py_ssize_t)size);
-}
-
-static PyObject *pieces_anext(PyObject *self)
-{
-    return deferred(self, next_piece);
-}
-
-static void pieces_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-
-    Py_DECREF(((struct pieces *)object)->request);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
-static PyType_Slot pieces_slots[] = {
-    {Py_tp_dealloc, pieces_dealloc},
-    {Py_am_aiter, PyObject_SelfIter},
-    {Py_am_anext, pieces_anext},
-    {0, NULL},
-};
-
-static PyType_Spec pieces_spec = {
-    .name = "tinycoro._Pieces",
-    .basicsize = sizeof(struct pieces),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = pieces_slots,
-};
-
-PyDoc_STRVAR(stream_doc, "stream($self, /)\n--\n\n"
-                         "Return the body in pieces, as an asynchronous iterator.\n\n"
-                         "The server has received all of it, up to max_body, before it calls the\n"
-                         "handler.");
-
-static PyObject *request_stream(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    struct tc_py_loop_state *state = tc_py_loop_state_of_type(Py_TYPE(self));
-    struct pieces *pieces;
-
-    if (state == NULL) {
-        return NULL;
-    }
-    pieces = (struct pieces *)state->pieces_type->tp_alloc(state->pieces_type, 0);
-    if (pieces != NULL) {
-        pieces->request = Py_NewRef(self);
-        pieces->at = 0;
-    }
-    return (PyObject *)pieces;
-}
-
 /* ---- the type ----------------------------------------------------------------------------- */
 
 static PyObject *request_repr(PyObject *self)
@@ -547,9 +429,9 @@ static PyObject *request_repr(PyObject *self)
 }
 
 static PyMethodDef request_methods[] = {
-    {"body", request_body, METH_NOARGS, body_doc},
-    {"json", request_json, METH_NOARGS, json_doc},
-    {"stream", request_stream, METH_NOARGS, stream_doc},
+    {"body", tc__py_request_body, METH_NOARGS, tc__py_request_body_doc},
+    {"json", tc__py_request_json, METH_NOARGS, tc__py_request_json_doc},
+    {"stream", tc__py_request_stream, METH_NOARGS, tc__py_request_stream_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -590,5 +472,5 @@ int tc_py_add_request(PyObject *module, struct tc_py_loop_state *state)
         tc_py_add_type(module, &headers_spec, NULL, &state->headers_type) < 0) {
         return -1;
     }
-    return tc_py_add_type(module, &pieces_spec, NULL, &state->pieces_type);
+    return tc__py_add_body(module, state);
 }

@@ -10,17 +10,32 @@
 
 #include "python/compat.h"
 
-#include "http/desk.h"
+#include "http/desk_stream.h"
 #include "python/loop_state.h"
 
 struct tc_py_request {
     PyObject_HEAD struct tc_desk_call *call; /* one reference; constant                          */
     PyObject *names; /* owned tuple: the holes of its route; constant                          */
+    PyObject *body; /* owned; all of a body that came in pieces, once it has been read; or NULL */
+    PyObject *parts; /* owned list; what body() has of it so far, or NULL                       */
+    bool is_streamed; /* stream() has begun to give it out                                       */
 };
 
 /* Make one. Owns: takes the reference to `call`. Returns NULL with MemoryError set. */
 struct tc_py_request *tc_py_request_new(struct tc_py_loop_state *state, struct tc_desk_call *call,
                                         PyObject *b_names);
+
+/* ---- http_body.c: methods of the type ------------------------------------------------------ */
+
+PyObject *tc__py_request_body(PyObject *self, PyObject *ignored);
+PyObject *tc__py_request_json(PyObject *self, PyObject *ignored);
+PyObject *tc__py_request_stream(PyObject *self, PyObject *ignored);
+extern const char tc__py_request_body_doc[];
+extern const char tc__py_request_json_doc[];
+extern const char tc__py_request_stream_doc[];
+
+/* Create its types. Returns 0, or -1 with an exception set. */
+int tc__py_add_body(PyObject *module, struct tc_py_loop_state *state);
 
 /* Create the types. Returns 0, or -1 with an exception set. */
 int tc_py_add_request(PyObject *module, struct tc_py_loop_state *state);

@@ -200,30 +200,56 @@ static PyObject *response_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     PyObject *b_body = Py_None, *b_status = NULL, *b_type = NULL, *b_headers = NULL;
     struct tc_py_response *self;
     PyObject *answer;
+    PyObject *stream;
+    int64_t length = -1;
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOO:Response", names, &b_body, &b_status,
                                      &b_type, &b_headers)) {
         return NULL;
     }
-    answer = tc_py_http_answer(b_body, b_status, b_type, b_headers);
-    if (answer == NULL) {
+    stream = tc__py_http_stream(b_body);
+    if (stream == NULL && PyErr_Occurred()) {
         return NULL;
     }
-    self = response_of(type->tp_alloc(type, 0));
-    if (self != NULL) {
+    answer = stream == NULL ? tc_py_http_answer(b_body, b_status, b_type, b_headers)
+                            : tc__py_http_stream_answer(b_status, b_type, b_headers, &length);
+    self = answer == NULL ? NULL : response_of(type->tp_alloc(type, 0));
+    if (self == NULL) {
+        Py_XDECREF(stream);
+    } else {
+        if (stream == NULL) {
+            PyObject_GC_UnTrack(self); /* nothing in it leads back to it */
+        }
+        self->stream = stream;
+        self->length = length;
         self->status = (int)PyLong_AsLong(PyTuple_GET_ITEM(answer, 0));
         self->type = Py_NewRef(PyTuple_GET_ITEM(answer, 1));
         self->fields = Py_NewRef(PyTuple_GET_ITEM(answer, 2));
         self->body = Py_NewRef(PyTuple_GET_ITEM(answer, 3));
     }
-    Py_DECREF(answer);
+    Py_XDECREF(answer);
     return (PyObject *)self;
+}
+
+static int response_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(response_of(object)->stream);
+    return 0;
+}
+
+static int response_clear(PyObject *object)
+{
+    Py_CLEAR(response_of(object)->stream);
+    return 0;
 }
 
 static void response_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
 
+    PyObject_GC_UnTrack(object);
+    (void)response_clear(object); /* cannot fail */
     Py_XDECREF(response_of(object)->type);
     Py_XDECREF(response_of(object)->fields);
     Py_XDECREF(response_of(object)->body);
@@ -273,13 +299,17 @@ static PyObject *response_get_headers(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *response_repr(PyObject *self)
 {
+    if (response_of(self)->stream != NULL) {
+        return PyUnicode_FromFormat("<Response %d, streamed>", response_of(self)->status);
+    }
     return PyUnicode_FromFormat("<Response %d, %zd bytes>", response_of(self)->status,
                                 PyBytes_GET_SIZE(response_of(self)->body));
 }
 
 static PyGetSetDef response_getset[] = {
     {"status", response_get_status, NULL, PyDoc_STR("200 to 599."), NULL},
-    {"body", response_get_body, NULL, PyDoc_STR("The body, encoded."), NULL},
+    {"body", response_get_body, NULL, PyDoc_STR("The body, encoded; empty if it is streamed."),
+     NULL},
     {"content_type", response_get_type, NULL, PyDoc_STR("The content type, or None."), NULL},
     {"headers", response_get_headers, NULL, PyDoc_STR("The further fields, as pairs."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
@@ -289,22 +319,27 @@ PyDoc_STRVAR(
     response_doc,
     "Response(body=None, *, status=200, content_type=<by body>, headers=None)\n--\n\n"
     "What a handler answers, if there is more to say than a body.\n\n"
-    "body is bytes-like, a str (sent as UTF-8, text/plain), a dict or list (sent as JSON)\n"
-    "or None. content_type replaces the type that goes with it, None leaves the field\n"
-    "out. headers, a mapping or pairs, are further fields. Nothing of it can be changed.\n"
+    "body is bytes-like, a str (sent as UTF-8, text/plain), a dict or list (sent as JSON),\n"
+    "None, or an iterator, asynchronous or not, that yields bytes-like objects or str:\n"
+    "each is sent when it comes, and the next one asked for while less than 256 KiB wait\n"
+    "for the client. It is closed at the end, also if the client goes away. If it raises,\n"
+    "the connection is broken, so that the client knows. content_type replaces the type that goes with it, None leaves the field\n"
+    "out. headers, a mapping or pairs, are further fields; for an iterator, Content-Length\n"
+    "may be one, and is kept to. Nothing of it can be changed.\n"
     "Thread-safety: any thread.\n"
     "Raises: TypeError and ValueError, naming the parameter.");
 
 static PyType_Slot response_slots[] = {
     {Py_tp_doc, (void *)response_doc}, {Py_tp_new, response_new},
     {Py_tp_dealloc, response_dealloc}, {Py_tp_repr, response_repr},
-    {Py_tp_getset, response_getset},   {0, NULL},
+    {Py_tp_getset, response_getset},   {Py_tp_traverse, response_traverse},
+    {Py_tp_clear, response_clear},     {0, NULL},
 };
 
 static PyType_Spec response_spec = {
     .name = "tinycoro.Response",
     .basicsize = sizeof(struct tc_py_response),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = response_slots,
 };
 
@@ -343,9 +378,9 @@ static void put_number(struct writer *writer, size_t number)
     put(writer, digits + from, sizeof(digits) - from);
 }
 
-/* The head of an answer, as in struct tc_http_answer. */
+/* The head of an answer, as in struct tc_http_answer. A length below 0 is not told. */
 static void put_head(struct writer *writer, int status, const char *type, size_t type_len,
-                     PyObject *b_fields, size_t body_len)
+                     PyObject *b_fields, int64_t length)
 {
     const char *reason = tc_http_reason(status);
 
@@ -372,27 +407,28 @@ static void put_head(struct writer *writer, int status, const char *type, size_t
         put(writer, PyBytes_AS_STRING(b_value), (size_t)PyBytes_GET_SIZE(b_value));
         PUT(writer, "\r\n");
     }
-    if (status != 204 && status != 304) { /* RFC 9110 8.6 */
+    if (status != 204 && status != 304 && length >= 0) { /* RFC 9110 8.6 */
         PUT(writer, "Content-Length: ");
-        put_number(writer, body_len);
+        put_number(writer, (size_t)length);
         PUT(writer, "\r\n");
     }
 }
 
-/* Returns NULL without memory. */
+/* Returns NULL without memory. `length`: what the head says of the body. */
 static struct tc_desk_reply *make_reply(int status, const char *type, size_t type_len,
-                                        PyObject *b_fields, const char *body, size_t body_len)
+                                        PyObject *b_fields, const char *body, size_t body_len,
+                                        int64_t length)
 {
     struct writer writer = {NULL, 0};
     struct tc_desk_reply *reply;
 
-    put_head(&writer, status, type, type_len, b_fields, body_len);
+    put_head(&writer, status, type, type_len, b_fields, length);
     reply = tc_desk_reply_new(writer.len, body_len);
     if (reply == NULL) {
         return NULL;
     }
     writer = (struct writer){reply->answer.head, 0};
-    put_head(&writer, status, type, type_len, b_fields, body_len);
+    put_head(&writer, status, type, type_len, b_fields, length);
     if (body_len != 0) {
         memcpy(reply->answer.body, body, body_len);
     }
@@ -405,7 +441,26 @@ struct tc_desk_reply *tc_py_http_status_reply(int status)
     char body[64];
     int len = PyOS_snprintf(body, sizeof(body), "%d %s\n", status, tc_http_reason(status));
 
-    return make_reply(status, "text/plain", 10, NULL, body, (size_t)len);
+    return make_reply(status, "text/plain", 10, NULL, body, (size_t)len, len);
+}
+
+/* Returns NULL without memory. */
+static struct tc_desk_reply *response_reply(struct tc_py_response *b_response)
+{
+    bool has_type = b_response->type != Py_None;
+    Py_ssize_t size = PyBytes_GET_SIZE(b_response->body);
+    bool is_stream = b_response->stream != NULL;
+    struct tc_desk_reply *reply =
+        make_reply(b_response->status, has_type ? PyBytes_AS_STRING(b_response->type) : NULL,
+                   has_type ? (size_t)PyBytes_GET_SIZE(b_response->type) : 0, b_response->fields,
+                   PyBytes_AS_STRING(b_response->body), (size_t)size,
+                   is_stream ? b_response->length : size);
+
+    if (reply != NULL && is_stream) {
+        reply->kind = TC_DESK_REPLY_STREAM;
+        reply->length = b_response->length;
+    }
+    return reply;
 }
 
 struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state, PyObject *b_value)
@@ -415,18 +470,11 @@ struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state, PyObject 
     PyObject *body;
 
     if (Py_IS_TYPE(b_value, state->response_type)) {
-        struct tc_py_response *b_response = response_of(b_value);
-        bool has_type = b_response->type != Py_None;
-
-        reply =
-            make_reply(b_response->status, has_type ? PyBytes_AS_STRING(b_response->type) : NULL,
-                       has_type ? (size_t)PyBytes_GET_SIZE(b_response->type) : 0,
-                       b_response->fields, PyBytes_AS_STRING(b_response->body),
-                       (size_t)PyBytes_GET_SIZE(b_response->body));
+        reply = response_reply(response_of(b_value));
     } else if (PyUnicode_CheckExact(b_value) && PyUnicode_IS_COMPACT_ASCII(b_value)) {
         reply = make_reply(200, TC_PY_TYPE_TEXT, sizeof(TC_PY_TYPE_TEXT) - 1, NULL,
                            (const char *)PyUnicode_1BYTE_DATA(b_value),
-                           (size_t)PyUnicode_GET_LENGTH(b_value));
+                           (size_t)PyUnicode_GET_LENGTH(b_value), PyUnicode_GET_LENGTH(b_value));
     } else if (b_value == Py_None) {
         PyErr_SetString(PyExc_TypeError, "the handler returned None; return a body or a Response");
         return NULL;
@@ -436,7 +484,7 @@ struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state, PyObject 
             return NULL;
         }
         reply = make_reply(200, type, strlen(type), NULL, PyBytes_AS_STRING(body),
-                           (size_t)PyBytes_GET_SIZE(body));
+                           (size_t)PyBytes_GET_SIZE(body), PyBytes_GET_SIZE(body));
         Py_DECREF(body);
     }
     if (reply == NULL) {

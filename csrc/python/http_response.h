@@ -31,16 +31,26 @@ TC_NODISCARD PyObject *tc_py_http_fields(PyObject *b_headers);
 TC_NODISCARD PyObject *tc_py_http_answer(PyObject *b_body, PyObject *b_status,
                                          PyObject *b_content_type, PyObject *b_headers);
 
+/* The iterator of a body that comes in pieces: a new reference. Returns NULL without an exception: it is
+ * no such body; or NULL with one set. */
+PyObject *tc__py_http_stream(PyObject *b_body);
+
+/* As tc_py_http_answer, for such a body; *length receives that of a Content-Length among the headers. */
+TC_NODISCARD PyObject *tc__py_http_stream_answer(PyObject *b_status, PyObject *b_content_type,
+                                                 PyObject *b_headers, int64_t *length);
+
 /* tinycoro.Response: what such an answer consists of. */
 struct tc_py_response {
     PyObject_HEAD int status;
     PyObject *type; /* owned; bytes or None; constant, as all of it                             */
     PyObject *fields; /* owned tuple                                                            */
-    PyObject *body; /* owned bytes                                                              */
+    PyObject *body; /* owned bytes; empty with a stream                                         */
+    PyObject *stream; /* owned; the iterator that yields the body, or NULL                       */
+    int64_t length; /* of what it yields, -1: unknown                                            */
 };
 
-/* The reply of a handler that returned `b_value`: a Response, or its body. Returns NULL with an
- * exception set. */
+/* The reply of a handler that returned `b_value`: a Response, or its body. One of the kind STREAM is a
+ * Response's with a stream. Returns NULL with an exception set. */
 TC_NODISCARD struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state,
                                                     PyObject *b_value);
 

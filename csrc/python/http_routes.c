@@ -101,8 +101,14 @@ int tc_py_http_fill(struct tc_py_http_server *self, struct tc_http_patterns *pat
         const char *path = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(b_route, 0), &len);
         uint64_t methods = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(b_route, 3));
 
-        if (PyTuple_GET_ITEM(b_route, 1) == Py_None &&
-            tc_http_patterns_add(patterns, path, (size_t)len, methods, patterns->count) < 0) {
+        uint32_t streams;
+
+        if (PyTuple_GET_ITEM(b_route, 1) != Py_None) {
+            continue; /* a fixed answer */
+        }
+        streams = PyTuple_GET_ITEM(b_route, 4) == Py_True ? TC_HTTP_DESK_STREAMS : 0;
+        if (tc_http_patterns_add(patterns, path, (size_t)len, methods, patterns->count | streams) <
+            0) {
             PyErr_NoMemory(); /* it was added before */
             return -1;
         }
@@ -127,6 +133,29 @@ static int try_pattern(struct tc_py_http_server *self, const char *path, size_t 
     return error;
 }
 
+/* Whether calling it gives a coroutine, as far as can be told. Returns 1, 0, or -1 with an exception set. */
+static int is_coroutine_function(PyObject *b_handler)
+{
+    PyObject *inspect = PyImport_ImportModule("inspect");
+    PyObject *function = Py_NewRef(b_handler);
+    PyObject *answer = NULL;
+
+    if (inspect != NULL) {
+        answer = PyObject_CallMethod(inspect, "iscoroutinefunction", "O", function);
+    }
+    if (answer == Py_False && !PyFunction_Check(function) && !PyType_Check(function) &&
+        PyObject_HasAttrString(function, "__call__")) {
+        Py_SETREF(function, PyObject_GetAttrString(function, "__call__"));
+        Py_SETREF(answer, function == NULL
+                              ? NULL
+                              : PyObject_CallMethod(inspect, "iscoroutinefunction", "O", function));
+    }
+    Py_XDECREF(inspect);
+    Py_XDECREF(function);
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : answer == Py_True;
+}
+
 /* Add a handler, in the critical section. Returns 0, or -1 with an exception set. */
 static int add_handler(struct tc_py_http_server *self, PyObject *b_path, uint64_t methods,
                        PyObject *b_handler)
@@ -136,8 +165,9 @@ static int add_handler(struct tc_py_http_server *self, PyObject *b_path, uint64_
     bool is_get = (methods & (UINT64_C(1) << TC_HTTP_GET | UINT64_C(1) << TC_HTTP_HEAD)) != 0;
     int error = path == NULL || !is_get ? 0 : has_answer(self, b_path);
     PyObject *route;
+    int is_async = path == NULL || error < 0 ? -1 : is_coroutine_function(b_handler);
 
-    if (path == NULL || error < 0) {
+    if (is_async < 0) {
         return -1;
     }
     error = error > 0 ? -EEXIST : try_pattern(self, path, (size_t)len, methods);
@@ -154,7 +184,8 @@ static int add_handler(struct tc_py_http_server *self, PyObject *b_path, uint64_
                      b_path);
         return -1;
     }
-    route = Py_BuildValue("OOOK", b_path, Py_None, b_handler, (unsigned long long)methods);
+    route = Py_BuildValue("OOOKO", b_path, Py_None, b_handler, (unsigned long long)methods,
+                          is_async ? Py_True : Py_False);
     if (route == NULL || PyList_Append(self->routes, route) < 0) {
         Py_XDECREF(route);
         return -1;

@@ -58,6 +58,9 @@
     X(PyTypeObject, request_type) \
     X(PyTypeObject, headers_type) \
     X(PyTypeObject, pieces_type) \
+    X(PyTypeObject, body_wait_type) \
+    X(PyTypeObject, feed_type) \
+    X(PyTypeObject, room_wait_type) \
     X(PyTypeObject, response_type) \
     X(PyObject, loop_thread)              /* a function: see HTTPServer.start() */ \
     X(PyObject, cancelled_error)          /* asyncio's */ \
