@@ -142,7 +142,8 @@ void tc__http_body_abandon(struct tc_http_call *call);
 
 /* ---- reply.c ------------------------------------------------------------------------------- */
 
-/* The head of an answer that is made already but for its length, as tc_http_reply_begin. */
+/* The head of an answer that is made already but for its length, as tc_http_reply_begin.
+ * Parks: may   Threads: the fiber of the call */
 TC_MAY_PARK TC_NODISCARD int tc_http_reply_begin_answer(struct tc_http_call *call,
                                                         const struct tc_http_answer *answer,
                                                         int64_t length);

@@ -364,7 +364,8 @@ void tc__desk_call_notice(struct tc_desk_call *call)
 {
     struct tc_http_desk *desk = call->desk;
 
-    /* acq_rel [http-desk-notice]: what there is to notice, before the clerk lowers the flag and looks */
+    /* acq_rel [http-desk-notice]: what there is to notice, before the clerk lowers the flag and
+     * looks */
     if (tc_exchange_acq_rel(&call->is_noticed, 1) != 0) {
         return;
     }

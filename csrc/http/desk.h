@@ -181,8 +181,8 @@ struct tc_link *tc_http_desk_take(struct tc_http_desk *desk);
 /* Take the calls whose clients have gone since, or ended their side: for tc_desk_call_next_gone. */
 struct tc_link *tc_http_desk_take_gone(struct tc_http_desk *desk);
 
-/* The next of them, with a reference; NULL: that was all. Why it is there: tc_desk_call_is_abandoned,
- * tc_desk_call_is_ended. */
+/* The next of them, with a reference; NULL: that was all. Why it is there:
+ * tc_desk_call_is_abandoned, tc_desk_call_is_ended. */
 struct tc_desk_call *tc_desk_call_next_gone(struct tc_link **list);
 
 /* Answer a call; it goes with the next flush. NULL: the connection ends without an answer.
@@ -192,8 +192,8 @@ void tc_desk_call_answer(struct tc_desk_call *call, struct tc_desk_reply *reply)
 /* Send what was answered. */
 void tc_http_desk_flush(struct tc_http_desk *desk);
 
-/* The clerk leaves: what waits and what comes is answered with 503 by the workers. It takes no more, but
- * may still answer what it has taken. */
+/* The clerk leaves: what waits and what comes is answered with 503 by the workers. It takes no
+ * more, but may still answer what it has taken. */
 void tc_http_desk_close(struct tc_http_desk *desk);
 
 /* Memory for a reply with a head and a body of so many bytes. Returns NULL without memory.
@@ -215,7 +215,8 @@ static inline bool tc_desk_call_is_ended(struct tc_desk_call *call)
     return tc_load_relaxed(&call->is_ended) != 0; /* relaxed: a hint */
 }
 
-/* ---- server.c, exchange.c and connection.c ---------------------------------------------------- */
+/* ---- server.c, exchange.c and connection.c
+ * ---------------------------------------------------- */
 
 /* The server starts; its end is tc_http_desk_withdraw. Returns 0 or -ENOMEM. */
 TC_NODISCARD int tc__http_desk_open(struct tc_http_desk *desk, struct tc_runtime *runtime);
@@ -226,8 +227,8 @@ struct tc_desk_call *tc__desk_call_new(struct tc_http_desk *desk,
                                        size_t head_len, const char *path, size_t path_len,
                                        const struct tc_http_fit *match);
 
-/* Put the call into its home's outbox, which takes a reference; it goes with the next flush. Threads: the
- * clerk */
+/* Put the call into its home's outbox, which takes a reference; it goes with the next flush.
+ * Threads: the clerk */
 void tc__desk_call_post(struct tc_desk_call *call);
 
 /* Have the clerk look at the call, by `gone`. Threads: a worker */

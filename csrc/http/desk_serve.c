@@ -1,6 +1,6 @@
-/* Calls of a desk that a fiber serves: see http/desk_stream.h. The fiber never waits for the client's next
- * bytes but as one that has detached: so it hears of both sides. It does wait while the client takes
- * what it is sent. */
+/* Calls of a desk that a fiber serves: see http/desk_stream.h. The fiber never waits for the
+ * client's next bytes but as one that has detached: so it hears of both sides. It does wait while
+ * the client takes what it is sent. */
 #include <errno.h>
 #include <string.h>
 
@@ -288,8 +288,8 @@ static void desk_stir(struct tc_http_handler *handler, struct tc_http_call *call
     tc__desk_stream_wake(tc_http_call_data(call));
 }
 
-/* A client that ends its side may have said all it had to say, or be gone. While its body is still to be
- * read, that reading will tell. */
+/* A client that ends its side may have said all it had to say, or be gone. While its body is still
+ * to be read, that reading will tell. */
 static void desk_disconnect(struct tc_http_handler *handler, struct tc_http_call *call)
 {
     (void)handler;

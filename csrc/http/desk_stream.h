@@ -75,22 +75,22 @@ struct tc_desk_stream {
 /* Give a call a stream, before its answer, unless it has one. Returns 0 or -ENOMEM. */
 TC_NODISCARD int tc_desk_stream_open(struct tc_desk_call *call);
 
-/* Take a piece of the body; the first time asks for it. Owns: *out is the caller's, from tc_mem_alloc
- * with `len` bytes behind the struct
- * Returns 1; 0 at the end; -EAGAIN: nothing yet, and the clerk will be told; or as tc_http_body_read,
- * -ECONNABORTED once the request is over. */
+/* Take a piece of the body; the first time asks for it. Owns: *out is the caller's, from
+ * tc_mem_alloc with `len` bytes behind the struct Returns 1; 0 at the end; -EAGAIN: nothing yet,
+ * and the clerk will be told; or as tc_http_body_read, -ECONNABORTED once the request is over. */
 TC_NODISCARD int tc_desk_stream_take(struct tc_desk_call *call, struct tc_desk_piece **out);
 void tc_desk_piece_free(struct tc_desk_piece *piece);
 
-/* The status of the answer that tells the client what is wrong with its body; 500: nothing to be told. */
+/* The status of the answer that tells the client what is wrong with its body; 500: nothing to be
+ * told. */
 int tc_desk_stream_body_status(struct tc_desk_call *call);
 
-/* Go on with an answer that was begun by a reply of the kind TC_DESK_REPLY_STREAM. Sent with the next
- * flush. Returns 0, -EPIPE: the client is gone, -ENOMEM. */
+/* Go on with an answer that was begun by a reply of the kind TC_DESK_REPLY_STREAM. Sent with the
+ * next flush. Returns 0, -EPIPE: the client is gone, -ENOMEM. */
 TC_NODISCARD int tc_desk_stream_put(struct tc_desk_call *call, const void *bytes, size_t len);
 
-/* Whether more should be put; false: not yet, and the clerk will be told. Also true once nobody takes
- * it any more. */
+/* Whether more should be put; false: not yet, and the clerk will be told. Also true once nobody
+ * takes it any more. */
 TC_NODISCARD bool tc_desk_stream_has_room(struct tc_desk_call *call);
 
 /* Whether the fiber has ended, so that nothing is taken or sent any more. */
@@ -117,8 +117,8 @@ bool tc__desk_stream_kick(struct tc_desk_call *call);
 /* Have the fiber look. Threads: any that is allowed to resume the call */
 void tc__desk_stream_wake(struct tc_desk_call *call);
 
-/* The fiber has ended, or lost its client. `error`: what who reads the body further is told. Threads: the
- * fiber; the clerk, of a call that never had one */
+/* The fiber has ended, or lost its client. `error`: what who reads the body further is told.
+ * Threads: the fiber; the clerk, of a call that never had one */
 void tc__desk_stream_close(struct tc_desk_call *call, int error);
 
 /* On the fiber: do what there is to do, and detach or have done. */

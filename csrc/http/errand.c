@@ -38,8 +38,8 @@ static void submit(struct tc_http_pass *pass)
 
 /* ---- with a fiber ------------------------------------------------------------------------- */
 
-/* The errand becomes a call that a fiber serves: with its body, or what has not been collected of it.
- * Without memory the connection ends. */
+/* The errand becomes a call that a fiber serves: with its body, or what has not been collected of
+ * it. Without memory the connection ends. */
 static void promote(struct tc_http_pass *pass)
 {
     struct tc_http_state *state = pass->state;

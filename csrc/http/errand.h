@@ -17,8 +17,8 @@ void tc__http_errand_begin(struct tc_http_pass *pass, const struct tc_http_reque
 /* Take what there is of its body. Returns the bytes used. */
 size_t tc__http_errand_collect(struct tc_http_pass *pass, const char *buf, size_t len);
 
-/* The input has come to its end: an errand that is still collecting need not, where the handler reads the
- * body as it comes. */
+/* The input has come to its end: an errand that is still collecting need not, where the handler
+ * reads the body as it comes. */
 void tc__http_errand_settle(struct tc_http_pass *pass);
 
 /* Send the answer, if it has come. Returns whether it has. */

@@ -1,5 +1,6 @@
-/* The body of a request: body(), json() and stream(). One that the worker has collected is there; one that
- * comes in pieces (http/desk_stream.h) is waited for, and whoever waits is the stream's reader. */
+/* The body of a request: body(), json() and stream(). One that the worker has collected is there;
+ * one that comes in pieces (http/desk_stream.h) is waited for, and whoever waits is the stream's
+ * reader. */
 #include "python/deferred.h"
 #include "python/http_door_internal.h"
 #include "python/operation.h"
@@ -258,13 +259,14 @@ static enum tc_py_outcome wait_start(struct tc_py_operation *op, PyObject **valu
 {
     struct body_wait *self = wait_of(op);
 
-    if (tc__py_door_check(self->request->call, op->task->future.loop) < 0 ||
+    if (tc__py_door_check(self->request, op->task->future.loop) < 0 ||
         (self->kind == WAIT_PIECE ? claim_pieces(self->pieces) : claim_whole(self->request)) < 0) {
         return TC_PY_ERROR;
     }
     if (self->request->body != NULL) { /* read since this was called */
-        *value =
-            self->kind == WAIT_JSON ? parse(self->request->body) : Py_NewRef(self->request->body);
+        *value = self->kind == WAIT_PIECE  ? next_piece((PyObject *)self->pieces, NULL, NULL)
+                 : self->kind == WAIT_JSON ? parse(self->request->body)
+                                           : Py_NewRef(self->request->body);
         return *value == NULL ? TC_PY_ERROR : TC_PY_DONE;
     }
     if (self->request->call->stream->reader != NULL) {

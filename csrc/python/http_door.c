@@ -1,5 +1,6 @@
 #include "python/http_door.h"
 
+#include "python/errors.h"
 #include "python/http_door_internal.h"
 #include "python/process.h"
 
@@ -13,7 +14,8 @@ static void desk_ring(struct tc_http_desk *desk)
 {
     struct tc_py_box *box = tc__py_box_of(desk);
 
-    /* acq_rel [http-door-ring]: what is on the desk, before the loop looks; it lowers the flag first */
+    /* acq_rel [http-door-ring]: what is on the desk, before the loop looks; it lowers the flag
+     * first */
     if (tc_exchange_acq_rel(&box->is_posted, 1) == 0) {
         tc_http_desk_acquire(desk);
         tc_py_mailbox_post(box->mailbox, &box->message);
@@ -65,8 +67,8 @@ static struct tc_py_task *take_spare(struct tc_py_door *door)
     return task != NULL ? task : tc_py_task_new_idle(door->loop);
 }
 
-/* Run a coroutine (owned by the callee) until it ends or suspends. Returns 0, or -1 with what ends the
- * loop's run set. */
+/* Run a coroutine (owned by the callee) until it ends or suspends. Returns 0, or -1 with what ends
+ * the loop's run set. */
 static int run_coroutine(struct tc_py_door *door, struct tc_py_request *b_request,
                          PyObject *coroutine)
 {
@@ -123,7 +125,8 @@ static int call_handler(struct tc_py_door *door, struct tc_py_request *b_request
     return result;
 }
 
-/* Take a call to its handler; takes the reference. Returns 0, or -1 with what ends the loop's run. */
+/* Take a call to its handler; takes the reference. Returns 0, or -1 with what ends the loop's
+ * run. */
 static int handle(struct tc_py_door *door, struct tc_desk_call *call)
 {
     PyObject *b_route = PyTuple_GET_ITEM(door->routes, call->id);
@@ -163,9 +166,21 @@ void tc__py_door_touch(struct tc_desk_call *call)
     }
 }
 
-int tc__py_door_check(struct tc_desk_call *call, struct tc_py_loop *b_loop)
+int tc__py_door_check_fork(struct tc_py_request *b_request)
 {
-    if (b_loop->mailbox == tc__py_box_of(call->desk)->mailbox) {
+    if (tc_likely(b_request->generation == tc_py_process_generation())) {
+        return 0;
+    }
+    (void)tc_py_error_forked("request");
+    return -1;
+}
+
+int tc__py_door_check(struct tc_py_request *b_request, struct tc_py_loop *b_loop)
+{
+    if (tc__py_door_check_fork(b_request) < 0) {
+        return -1;
+    }
+    if (b_loop->mailbox == tc__py_box_of(b_request->call->desk)->mailbox) {
         return 0;
     }
     PyErr_SetString(PyExc_RuntimeError, "the request is bound to a different event loop");
@@ -295,8 +310,8 @@ static int door_run(struct tc_py_node *node, struct tc_py_loop *loop)
     take_calls(door);
     for (int i = 0; i < BATCH && result == 0 && (call = next_call(door)) != NULL; i++) {
         result = handle(door, call);
-        if (door->box == NULL) {
-            return result; /* the handler closed the loop, or forked */
+        if (door->box == NULL || door->loop->generation != tc_py_process_generation()) {
+            return result; /* the handler closed the loop, or forked, and this is the child */
         }
     }
     tc__py_door_flush(door);

@@ -59,17 +59,22 @@ void tc__py_door_queue(struct tc_py_door *door);
 /* The clerk's part of the call's stream has moved: send what that has put into the outbox. */
 void tc__py_door_touch(struct tc_desk_call *call);
 
-/* Whether `b_loop` is the loop of the call's door. Returns 0, or -1 with RuntimeError set. */
-int tc__py_door_check(struct tc_desk_call *call, struct tc_py_loop *b_loop);
+/* Whether `b_loop` is the loop of the request's door. Returns 0, or -1 with RuntimeError set. */
+int tc__py_door_check(struct tc_py_request *b_request, struct tc_py_loop *b_loop);
+
+/* Whether it is this process that has the request: in the child of a fork nobody serves its
+ * stream, whose lock may be held for ever. Returns 0, or -1 with RuntimeError set. */
+int tc__py_door_check_fork(struct tc_py_request *b_request);
 
 /* ---- http_body.c, http_feed.c --------------------------------------------------------------- */
 
-/* Resume whoever waits for the call's body, and return whether somebody did; for room in its answer. */
+/* Resume whoever waits for the call's body, and return whether somebody did; for room in its
+ * answer. */
 bool tc__py_body_wake(struct tc_desk_call *call);
 void tc__py_feed_wake(struct tc_desk_call *call);
 
-/* A coroutine that feeds the stream of a request's answer. `length`: bytes that it must give, or -1.
- * Returns a new reference, or NULL with an exception set. */
+/* A coroutine that feeds the stream of a request's answer. `length`: bytes that it must give, or
+ * -1. Returns a new reference, or NULL with an exception set. */
 PyObject *tc__py_feed_new(struct tc_py_loop_state *state, struct tc_py_request *b_request,
                           PyObject *b_iterator, int64_t length);
 
@@ -83,20 +88,21 @@ void tc__py_door_answer_status(struct tc_desk_call *call, int status);
 /* Log the pending exception and answer 500. Returns 0, or -1 with what ends the loop's run set. */
 int tc__py_door_answer_error(struct tc_py_door *door, struct tc_py_request *b_request);
 
-/* Answer with what a handler returned (owned by the callee; NULL: it raised), in `b_context`. Returns 0,
- * or -1 with what ends the loop's run set. */
+/* Answer with what a handler returned (owned by the callee; NULL: it raised), in `b_context`.
+ * Returns 0, or -1 with what ends the loop's run set. */
 int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value,
                        PyObject *b_context);
 
 /* Send what was answered. */
 void tc__py_door_flush(struct tc_py_door *door);
 
-/* The handler of `b_request` has suspended in `b_task`, or the feed of its answer. Returns 0, or -1 with an
- * exception set. */
+/* The handler of `b_request` has suspended in `b_task`, or the feed of its answer. Returns 0, or
+ * -1 with an exception set. */
 int tc__py_door_wait(struct tc_py_door *door, struct tc_py_request *b_request,
                      struct tc_py_task *b_task, bool is_feed);
 
-/* The feed of the call has put something, so it is alive, although the client has ended its side. */
+/* The feed of the call has put something, so it is alive, although the client has ended its
+ * side. */
 void tc__py_feed_moved(struct tc_desk_call *call);
 
 /* The door ends: so does the answer, in whatever state it is. */
@@ -105,8 +111,8 @@ void tc__py_pending_refuse(struct tc_py_pending *pending);
 /* The client is gone: cancel the handler. */
 void tc__py_pending_cancel(struct tc_py_pending *pending);
 
-/* The client has said its last word, and may be gone or wait for the answer: the handler has some time
- * to find it. */
+/* The client has said its last word, and may be gone or wait for the answer: the handler has some
+ * time to find it. */
 void tc__py_pending_cancel_later(struct tc_py_pending *pending);
 
 /* DO3: it answers no more. Returns whether it was to. */

@@ -164,8 +164,8 @@ static PyObject *await(PyObject *awaitable)
 
 /* ---- steps -------------------------------------------------------------------------------- */
 
-/* Begin to close the iterator; the pending exception, if there is one, is raised after that. Returns 0
- * with `inner` or without, or -1: that has failed by itself, with the exception set. */
+/* Begin to close the iterator; the pending exception, if there is one, is raised after that.
+ * Returns 0 with `inner` or without, or -1: that has failed by itself, with the exception set. */
 static int begin_close(struct feed *self)
 {
     const char *name = self->is_async ? "aclose" : "close";
@@ -199,8 +199,8 @@ static PyObject *to_bytes(PyObject *b_item)
                         Py_TYPE(b_item)->tp_name);
 }
 
-/* Put an item (owned by the callee) into the stream. Returns 1; 0: nobody takes it any more; -1 with an
- * exception set. */
+/* Put an item (owned by the callee) into the stream. Returns 1; 0: nobody takes it any more; -1
+ * with an exception set. */
 static int put_item(struct feed *self, PyObject *item)
 {
     PyObject *bytes = to_bytes(item);
@@ -208,7 +208,8 @@ static int put_item(struct feed *self, PyObject *item)
     int rc;
 
     Py_DECREF(item);
-    if (bytes == NULL || PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0) {
+    if (bytes == NULL || tc__py_door_check_fork(self->request) < 0 ||
+        PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0) {
         Py_XDECREF(bytes);
         return -1;
     }
@@ -297,8 +298,8 @@ static int advance(struct feed *self, PyObject *value)
     }
 }
 
-/* Nothing is awaited: find the next thing. Returns 0 with `inner`, or after a synchronous step; -1 with
- * the exception that ends the feed. */
+/* Nothing is awaited: find the next thing. Returns 0 with `inner`, or after a synchronous step; -1
+ * with the exception that ends the feed. */
 static int next_step(struct feed *self)
 {
     PyTypeObject *b_type = Py_TYPE(self->iterator);

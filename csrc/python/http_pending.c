@@ -69,6 +69,10 @@ static int feed_done(struct tc_py_door *door, struct tc_py_request *b_request,
 {
     PyObject *value = tc_py_future_result(&b_task->future);
 
+    if (b_request->generation != tc_py_process_generation()) {
+        Py_XDECREF(value); /* the child; the parent's goes on */
+        return value != NULL ? 0 : -1; /* as the loop's run does anyway */
+    }
     tc_desk_stream_end(b_request->call, value != NULL);
     tc__py_door_queue(door); /* it flushes */
     Py_XDECREF(value);
@@ -86,10 +90,15 @@ static int answer_stream(struct tc_py_door *door, struct tc_py_request *b_reques
 {
     struct tc_py_loop_state *state = door->loop->state;
     struct tc_desk_call *call = b_request->call;
-    PyObject *feed = tc__py_feed_new(state, b_request, b_response->stream, b_response->length);
+    PyObject *feed;
     struct tc_py_task *task;
     int result = 0;
 
+    if (tc__py_door_check_fork(b_request) < 0) {
+        tc_desk_reply_free(reply);
+        return -1;
+    }
+    feed = tc__py_feed_new(state, b_request, b_response->stream, b_response->length);
     if (feed == NULL || tc_desk_stream_open(call) < 0) {
         tc_desk_reply_free(reply);
         if (feed != NULL) {

@@ -53,8 +53,8 @@ static int to_length(PyObject *b_value, int64_t *length)
     return 0;
 }
 
-/* The fields as a list, without a Content-Length, which is read into *length. Returns a new reference, or
- * NULL with an exception set. */
+/* The fields as a list, without a Content-Length, which is read into *length. Returns a new
+ * reference, or NULL with an exception set. */
 static PyObject *without_length(PyObject *b_headers, int64_t *length)
 {
     PyObject *pairs = PyMapping_Check(b_headers) && PyObject_HasAttrString(b_headers, "items")

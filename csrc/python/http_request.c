@@ -1,6 +1,7 @@
 #include "python/http_request.h"
 
 #include "python/http_door_internal.h"
+#include "python/process.h"
 
 #include "http/path.h"
 
@@ -26,6 +27,7 @@ struct tc_py_request *tc_py_request_new(struct tc_py_loop_state *state, struct t
     }
     self->call = call;
     self->names = Py_NewRef(b_names);
+    self->generation = tc_py_process_generation();
     return self;
 }
 

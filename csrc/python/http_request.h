@@ -18,6 +18,7 @@ struct tc_py_request {
     PyObject *names; /* owned tuple: the holes of its route; constant                          */
     PyObject *body; /* owned; all of a body that came in pieces, once it has been read; or NULL */
     PyObject *parts; /* owned list; what body() has of it so far, or NULL                       */
+    uint32_t generation; /* of forks, when it was made; constant                                */
     bool is_streamed; /* stream() has begun to give it out                                       */
 };
 

@@ -323,9 +323,10 @@ PyDoc_STRVAR(
     "None, or an iterator, asynchronous or not, that yields bytes-like objects or str:\n"
     "each is sent when it comes, and the next one asked for while less than 256 KiB wait\n"
     "for the client. It is closed at the end, also if the client goes away. If it raises,\n"
-    "the connection is broken, so that the client knows. content_type replaces the type that goes with it, None leaves the field\n"
-    "out. headers, a mapping or pairs, are further fields; for an iterator, Content-Length\n"
-    "may be one, and is kept to. Nothing of it can be changed.\n"
+    "the connection is broken, so that the client knows. content_type replaces the type\n"
+    "that goes with it, None leaves the field out. headers, a mapping or pairs, are further\n"
+    "fields; for an iterator, Content-Length may be one, and is kept to. Nothing of it can\n"
+    "be changed.\n"
     "Thread-safety: any thread.\n"
     "Raises: TypeError and ValueError, naming the parameter.");
 

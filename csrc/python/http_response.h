@@ -19,23 +19,26 @@
 #define TC_PY_TYPE_JSON "application/json"
 #define TC_PY_TYPE_BYTES "application/octet-stream"
 
-/* Encode a body. Returns bytes; *type receives the content type that goes with it, NULL for None. */
+/* Encode a body. Returns bytes; *type receives the content type that goes with it, NULL for
+ * None. */
 TC_NODISCARD PyObject *tc_py_http_body(PyObject *b_body, const char **type);
 
-/* Further fields, a mapping or pairs, NULL or None for none, as a tuple of (name, value), both bytes. */
+/* Further fields, a mapping or pairs, NULL or None for none, as a tuple of (name, value), both
+ * bytes. */
 TC_NODISCARD PyObject *tc_py_http_fields(PyObject *b_headers);
 
-/* An answer that is complete before it is asked for: (status, type, fields, body) where type is bytes
- * or None, fields a tuple of (name, value), both bytes, and body bytes. Arguments that are NULL were
- * not given; a content type of None means: none. */
+/* An answer that is complete before it is asked for: (status, type, fields, body) where type is
+ * bytes or None, fields a tuple of (name, value), both bytes, and body bytes. Arguments that are
+ * NULL were not given; a content type of None means: none. */
 TC_NODISCARD PyObject *tc_py_http_answer(PyObject *b_body, PyObject *b_status,
                                          PyObject *b_content_type, PyObject *b_headers);
 
-/* The iterator of a body that comes in pieces: a new reference. Returns NULL without an exception: it is
- * no such body; or NULL with one set. */
+/* The iterator of a body that comes in pieces: a new reference. Returns NULL without an exception:
+ * it is no such body; or NULL with one set. */
 PyObject *tc__py_http_stream(PyObject *b_body);
 
-/* As tc_py_http_answer, for such a body; *length receives that of a Content-Length among the headers. */
+/* As tc_py_http_answer, for such a body; *length receives that of a Content-Length among the
+ * headers. */
 TC_NODISCARD PyObject *tc__py_http_stream_answer(PyObject *b_status, PyObject *b_content_type,
                                                  PyObject *b_headers, int64_t *length);
 
@@ -49,8 +52,8 @@ struct tc_py_response {
     int64_t length; /* of what it yields, -1: unknown                                            */
 };
 
-/* The reply of a handler that returned `b_value`: a Response, or its body. One of the kind STREAM is a
- * Response's with a stream. Returns NULL with an exception set. */
+/* The reply of a handler that returned `b_value`: a Response, or its body. One of the kind STREAM
+ * is a Response's with a stream. Returns NULL with an exception set. */
 TC_NODISCARD struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state,
                                                     PyObject *b_value);
 

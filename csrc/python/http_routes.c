@@ -133,7 +133,8 @@ static int try_pattern(struct tc_py_http_server *self, const char *path, size_t 
     return error;
 }
 
-/* Whether calling it gives a coroutine, as far as can be told. Returns 1, 0, or -1 with an exception set. */
+/* Whether calling it gives a coroutine, as far as can be told. Returns 1, 0, or -1 with an
+ * exception set. */
 static int is_coroutine_function(PyObject *b_handler)
 {
     PyObject *inspect = PyImport_ImportModule("inspect");

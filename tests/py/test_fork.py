@@ -389,3 +389,50 @@ def test_fork_after_the_last_server_does_not_warn() -> None:
         probe(server)
     assert join(in_child(serve_in_child)) == 0
     """)
+
+
+def test_a_fork_while_an_answer_is_streamed_leaves_the_client_to_the_parent() -> None:
+    _run("""
+    parent = os.getpid()
+    children = []
+
+    async def pieces():
+        yield b"one,"
+        pid = os.fork()  # on the loop's own thread, in the middle of an answer
+        if pid == 0:
+            signal.alarm(30)
+        else:
+            children.append(pid)
+        yield b"two,"
+        yield b"three"
+
+    async def main():
+        server = tinycoro.HTTPServer()
+
+        @server.get("/")
+        async def handler(request):
+            return tinycoro.Response(pieces())
+
+        async with server:
+            answers = [await tinycoro.to_thread(ask, server.address) for _ in range(3)]
+        assert answers == [b"one,two,three"] * 3, answers
+
+    def ask(address):
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            answer = b""
+            while part := client.recv(1000):
+                answer += part
+        return answer.partition(b"\\r\\n\\r\\n")[2]
+
+    try:
+        tinycoro.run(main())
+    except RuntimeError as error:
+        if os.getpid() != parent:
+            os._exit(7 if "made before fork()" in str(error) else 1)
+        raise
+    finally:
+        if os.getpid() != parent:
+            os._exit(2)
+    assert [join(child) for child in children] == [7] * 3
+    """)

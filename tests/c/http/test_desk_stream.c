@@ -1,4 +1,5 @@
-/* Calls of the desk that a fiber serves: bodies and answers in pieces, with the test as the clerk. */
+/* Calls of the desk that a fiber serves: bodies and answers in pieces, with the test as the
+ * clerk. */
 #include "handler_support.h"
 
 #include "base/mem.h"
