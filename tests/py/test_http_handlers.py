@@ -19,12 +19,6 @@ import tinycoro
 from support import PATIENCE, Census, connect, receive, reset, wait_until
 from tinycoro import HTTPServer, Request, Response
 
-
-@pytest.fixture
-def server(http_server: HTTPServer) -> HTTPServer:
-    return http_server
-
-
 Answer = tuple[int, bytes, http.client.HTTPResponse]
 
 
@@ -47,10 +41,10 @@ def ask(
 # ---- requests ----------------------------------------------------------------------------------
 
 
-def test_a_request_shows_what_was_sent(server: HTTPServer) -> None:
+def test_a_request_shows_what_was_sent(http_server: HTTPServer) -> None:
     seen: list[object] = []
 
-    @server.route("/a/{one}/{rest:path}", methods=["POST"])
+    @http_server.route("/a/{one}/{rest:path}", methods=["POST"])
     async def handler(request: Request) -> dict[str, object]:
         headers = request.headers
         body, value = (await request.body()).decode(), await request.json()
@@ -70,10 +64,10 @@ def test_a_request_shows_what_was_sent(server: HTTPServer) -> None:
             "json": value,
         }
 
-    server.start()
+    http_server.start()
     target = "/a/%C3%A9/x/y%20z?q=1&q=2&r=a+b%21&s"
     body = b'{"k": [1]}'
-    with connect(server.address) as client:
+    with connect(http_server.address) as client:
         client.sendall(
             b"POST %s HTTP/1.1\r\nHost: a\r\nx-one: 1\r\nX-Many: a\r\nX-Many: b\r\n"
             b"Content-Length: %d\r\nConnection: close\r\n\r\n%s"
@@ -102,20 +96,20 @@ def test_a_request_shows_what_was_sent(server: HTTPServer) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 200_000])
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_body_arrives_whole(server: HTTPServer, size: int, is_chunked: bool) -> None:
+def test_a_body_arrives_whole(http_server: HTTPServer, size: int, is_chunked: bool) -> None:
     payload = bytes(range(256)) * (size // 256 + 1)
 
-    @server.post("/")
+    @http_server.post("/")
     async def handler(request: Request) -> bytes:
         if request.query == "pieces":
             return b"".join([part async for part in request.stream()])
         return await request.body()
 
-    server.start()
+    http_server.start()
     body = payload[:size]
     for target in ("/?whole", "/?pieces"):
         pieces = (body[i : i + 7777] for i in range(0, size, 7777))
-        status, answer, _ = ask(server, target, "POST", pieces if is_chunked else body)
+        status, answer, _ = ask(http_server, target, "POST", pieces if is_chunked else body)
         assert (status, answer) == (200, body)
 
 
@@ -148,13 +142,13 @@ def test_a_body_that_stops_times_out() -> None:
         assert receive(client, 1 << 16).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_client_that_waits_is_told_to_go_on(server: HTTPServer) -> None:
-    @server.post("/")
+def test_a_client_that_waits_is_told_to_go_on(http_server: HTTPServer) -> None:
+    @http_server.post("/")
     async def handler(request: Request) -> bytes:
         return await request.body()
 
-    server.start()
-    with connect(server.address) as client:
+    http_server.start()
+    with connect(http_server.address) as client:
         client.sendall(
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n"
             b"Connection: close\r\n\r\n"
@@ -181,27 +175,31 @@ def test_a_client_that_waits_is_told_to_go_on(server: HTTPServer) -> None:
     ],
 )
 def test_what_a_handler_returns_is_answered(
-    server: HTTPServer, value: Response | str, status: int, content_type: str | None, body: bytes
+    http_server: HTTPServer,
+    value: Response | str,
+    status: int,
+    content_type: str | None,
+    body: bytes,
 ) -> None:
-    @server.get("/async")
+    @http_server.get("/async")
     async def coroutine(request: Request) -> Response | str:
         return value
 
-    @server.get("/later")
+    @http_server.get("/later")
     async def later(request: Request) -> Response | str:
         await tinycoro.sleep(0.001)
         return value
 
-    @server.get("/plain")
+    @http_server.get("/plain")
     def function(request: Request) -> Response | str:
         return value
 
-    server.start()
+    http_server.start()
     for path in ("/async", "/later", "/plain"):
-        got, answer, response = ask(server, path)
+        got, answer, response = ask(http_server, path)
         assert (got, answer) == (status, body)
         assert response.getheader("Content-Type") == content_type
-        head, nothing, response = ask(server, path, "HEAD")
+        head, nothing, response = ask(http_server, path, "HEAD")
         assert (head, nothing) == (status, b"")
         assert response.getheader("Content-Length") == (str(len(body)) if status != 204 else None)
 
@@ -218,38 +216,40 @@ def test_a_response_shows_what_it_is() -> None:
         Response(headers={"content-type": "a"})
 
 
-def test_other_methods_of_a_path_are_405_and_say_what_works(server: HTTPServer) -> None:
-    server.get("/x/{a}")(lambda request: "get")
-    server.route("/x/{a}", methods=["PUT"])(lambda request: "put")
-    server.start()
-    assert [ask(server, "/x/1", method)[:2] for method in ("GET", "PUT")] == [
+def test_other_methods_of_a_path_are_405_and_say_what_works(http_server: HTTPServer) -> None:
+    http_server.get("/x/{a}")(lambda request: "get")
+    http_server.route("/x/{a}", methods=["PUT"])(lambda request: "put")
+    http_server.start()
+    assert [ask(http_server, "/x/1", method)[:2] for method in ("GET", "PUT")] == [
         (200, b"get"),
         (200, b"put"),
     ]
-    status, _, response = ask(server, "/x/1", "DELETE")
+    status, _, response = ask(http_server, "/x/1", "DELETE")
     assert (status, response.getheader("Allow")) == (405, "GET, HEAD, PUT, OPTIONS")
-    status, _, response = ask(server, "/x/1", "OPTIONS")
+    status, _, response = ask(http_server, "/x/1", "OPTIONS")
     assert (status, response.getheader("Allow")) == (204, "GET, HEAD, PUT, OPTIONS")
-    assert ask(server, "/x/")[0] == 404
-    assert ask(server, "/x/1/2")[0] == 404
+    assert ask(http_server, "/x/")[0] == 404
+    assert ask(http_server, "/x/1/2")[0] == 404
 
 
-def test_a_fixed_answer_and_a_handler_share_a_path(server: HTTPServer) -> None:
-    server.respond("/both", "fixed")
-    server.route("/both", methods=["POST"])(lambda request: "handled")
-    server.start()
-    assert ask(server, "/both")[1] == b"fixed"
-    assert ask(server, "/both", "POST", b"x")[1] == b"handled"
-    status, _, response = ask(server, "/both", "DELETE")
+def test_a_fixed_answer_and_a_handler_share_a_path(http_server: HTTPServer) -> None:
+    http_server.respond("/both", "fixed")
+    http_server.route("/both", methods=["POST"])(lambda request: "handled")
+    http_server.start()
+    assert ask(http_server, "/both")[1] == b"fixed"
+    assert ask(http_server, "/both", "POST", b"x")[1] == b"handled"
+    status, _, response = ask(http_server, "/both", "DELETE")
     assert (status, response.getheader("Allow")) == (405, "GET, HEAD, POST, OPTIONS")
 
 
-def test_the_first_that_fits_answers_and_a_literal_before_it(server: HTTPServer) -> None:
+def test_the_first_that_fits_answers_and_a_literal_before_it(http_server: HTTPServer) -> None:
     for path in ("/{any}", "/{other}", "/literal", "/deep/{rest:path}"):
-        server.get(path)(lambda request, path=path: path)
-    server.respond("/fixed", "fixed")
-    server.start()
-    found = [ask(server, path)[1].decode() for path in ("/a", "/literal", "/fixed", "/deep/a/b")]
+        http_server.get(path)(lambda request, path=path: path)
+    http_server.respond("/fixed", "fixed")
+    http_server.start()
+    found = [
+        ask(http_server, path)[1].decode() for path in ("/a", "/literal", "/fixed", "/deep/a/b")
+    ]
     assert found == ["/{any}", "/literal", "fixed", "/deep/{rest:path}"]
 
 
@@ -258,29 +258,29 @@ def _is_in(text: str, caplog: pytest.LogCaptureFixture) -> bool:
 
 
 def test_what_a_handler_raises_is_logged_and_not_told(
-    server: HTTPServer, caplog: pytest.LogCaptureFixture
+    http_server: HTTPServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @server.get("/async")
+    @http_server.get("/async")
     async def coroutine(request: Request) -> str:
         raise ValueError("secret")
 
-    @server.get("/later")
+    @http_server.get("/later")
     async def later(request: Request) -> str:
         await tinycoro.sleep(0)
         raise ValueError("secret")
 
-    @server.get("/plain")
+    @http_server.get("/plain")
     def function(request: Request) -> str:
         raise ValueError("secret")
 
-    @server.get("/none")  # type: ignore[type-var]
+    @http_server.get("/none")  # type: ignore[type-var]
     def nothing(request: Request) -> None:
         return None
 
-    server.start()
+    http_server.start()
     with caplog.at_level(logging.ERROR, "tinycoro"):
         for path in ("/async", "/later", "/plain", "/none"):
-            status, body, response = ask(server, path)
+            status, body, response = ask(http_server, path)
             assert (status, body) == (500, b"500 Internal Server Error\n")
             assert "secret" not in str(response.getheaders())
             line = f"<Request GET '{path}'>"
@@ -293,10 +293,10 @@ def test_what_a_handler_raises_is_logged_and_not_told(
 # ---- order, back-pressure, cancellation ----------------------------------------------------------
 
 
-def test_pipelined_requests_are_answered_one_after_the_other(server: HTTPServer) -> None:
+def test_pipelined_requests_are_answered_one_after_the_other(http_server: HTTPServer) -> None:
     running: list[str] = []
 
-    @server.get("/{n}")
+    @http_server.get("/{n}")
     async def handler(request: Request) -> str:
         running.append(request.path)
         await tinycoro.sleep(0.001)
@@ -304,10 +304,10 @@ def test_pipelined_requests_are_answered_one_after_the_other(server: HTTPServer)
         assert not running
         return request.path
 
-    server.respond("/fixed", "fixed")
-    server.start()
+    http_server.respond("/fixed", "fixed")
+    http_server.start()
     names = [f"/{n}" if n % 3 else "/fixed" for n in range(30)]
-    with connect(server.address) as client:
+    with connect(http_server.address) as client:
         for name in names:
             client.sendall(f"GET {name} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         client.sendall(b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -320,11 +320,11 @@ def test_pipelined_requests_are_answered_one_after_the_other(server: HTTPServer)
 
 @pytest.mark.parametrize("end", [socket.socket.close, reset])
 def test_a_client_that_goes_away_cancels_its_handler(
-    server: HTTPServer, end: Callable[[socket.socket], None]
+    http_server: HTTPServer, end: Callable[[socket.socket], None]
 ) -> None:
     events: list[str] = []
 
-    @server.get("/")
+    @http_server.get("/")
     async def handler(request: Request) -> str:
         events.append("called")
         try:
@@ -334,13 +334,13 @@ def test_a_client_that_goes_away_cancels_its_handler(
             raise
         return "late"
 
-    server.start()
-    client = connect(server.address)
+    http_server.start()
+    client = connect(http_server.address)
     client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert wait_until(lambda: events == ["called"])
     end(client)
     assert wait_until(lambda: events == ["called", "cancelled"])
-    assert wait_until(lambda: server.statistics().connections == 0)
+    assert wait_until(lambda: http_server.statistics().connections == 0)
 
 
 def test_a_slow_handler_is_not_cut_off_by_the_keep_alive_timeout() -> None:
@@ -444,14 +444,14 @@ def test_inside_a_loop_that_loop_serves() -> None:
     assert threads == [threading.get_ident()] * 3
 
 
-def test_a_handler_may_use_asyncio(server: HTTPServer) -> None:
-    @server.get("/")
+def test_a_handler_may_use_asyncio(http_server: HTTPServer) -> None:
+    @http_server.get("/")
     async def handler(request: Request) -> str:
         await asyncio.sleep(0.001)
         return await tinycoro.to_thread(lambda: "from a thread")
 
-    server.start()
-    assert ask(server, "/")[:2] == (200, b"from a thread")
+    http_server.start()
+    assert ask(http_server, "/")[:2] == (200, b"from a thread")
 
 
 def test_a_handler_that_keeps_its_task_keeps_a_true_one() -> None:
@@ -474,11 +474,11 @@ def test_a_handler_that_keeps_its_task_keeps_a_true_one() -> None:
     kept.clear()
 
 
-def test_started_twice_it_serves_twice(server: HTTPServer) -> None:
-    server.get("/")(lambda request: "again")
+def test_started_twice_it_serves_twice(http_server: HTTPServer) -> None:
+    http_server.get("/")(lambda request: "again")
     for _ in range(3):
-        with server:
-            assert ask(server, "/")[:2] == (200, b"again")
+        with http_server:
+            assert ask(http_server, "/")[:2] == (200, b"again")
 
 
 def test_a_port_that_is_taken_leaves_no_thread(census: Census) -> None:
@@ -489,27 +489,27 @@ def test_a_port_that_is_taken_leaves_no_thread(census: Census) -> None:
             server.start()
 
 
-def test_requests_are_taken_in_batches(server: HTTPServer) -> None:
+def test_requests_are_taken_in_batches(http_server: HTTPServer) -> None:
     gate = threading.Event()
 
-    @server.get("/wait")
+    @http_server.get("/wait")
     def wait(request: Request) -> str:
         gate.wait(PATIENCE)  # the loop's thread: the others pile up meanwhile
         return "x"
 
-    server.get("/")(lambda request: "y")
-    server.start()
-    clients = [connect(server.address) for _ in range(65)]
+    http_server.get("/")(lambda request: "y")
+    http_server.start()
+    clients = [connect(http_server.address) for _ in range(65)]
     clients[0].sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert wait_until(lambda: server.statistics().handled == 1)
+    assert wait_until(lambda: http_server.statistics().handled == 1)
     for client in clients[1:]:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert wait_until(lambda: server.statistics().bytes_in > 65 * 25)
+    assert wait_until(lambda: http_server.statistics().bytes_in > 65 * 25)
     gate.set()
     for client in clients:
         assert receive(client, 15) == b"HTTP/1.1 200 OK"
         client.close()
-    statistics = server.statistics()
+    statistics = http_server.statistics()
     assert statistics.handled == 65
     assert statistics.batches <= 8
 

@@ -21,16 +21,6 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
-@pytest.fixture
-def server() -> Iterator[HTTPServer]:
-    """A server without routes, to be started by the test; ended when it is over."""
-    server = HTTPServer()
-    yield server
-    server.abort()
-    with contextlib.suppress(RuntimeError):  # never started
-        server.wait(10)
-
-
 async def numbers(count: int, turns: int = 0) -> AsyncIterator[bytes]:
     for number in range(count):
         for _ in range(turns):
@@ -60,19 +50,19 @@ def ask(server: HTTPServer, path: str = "/") -> tuple[http.client.HTTPResponse, 
 
 
 @pytest.mark.parametrize("turns", [0, 1])
-def test_pieces_arrive_as_one_body(server: HTTPServer, turns: int) -> None:
-    serve(server, lambda: Response(numbers(1000, turns), content_type="text/plain"))
-    response, body = ask(server)
+def test_pieces_arrive_as_one_body(http_server: HTTPServer, turns: int) -> None:
+    serve(http_server, lambda: Response(numbers(1000, turns), content_type="text/plain"))
+    response, body = ask(http_server)
     assert (response.status, response.headers["Content-Type"]) == (200, "text/plain")
     assert response.headers["Transfer-Encoding"] == "chunked"
     assert response.headers["Content-Length"] is None
     assert body == b"".join(b"%d," % number for number in range(1000))
 
 
-def test_a_strict_parser_reads_it_and_the_connection_stays(server: HTTPServer) -> None:
-    serve(server, lambda: Response(numbers(10, 1)))
+def test_a_strict_parser_reads_it_and_the_connection_stays(http_server: HTTPServer) -> None:
+    serve(http_server, lambda: Response(numbers(10, 1)))
     client = h11.Connection(h11.CLIENT)
-    with connect(server.address) as sock:
+    with connect(http_server.address) as sock:
         for _ in range(3):
             sock.sendall(
                 client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")])) or b""
@@ -88,24 +78,24 @@ def test_a_strict_parser_reads_it_and_the_connection_stays(server: HTTPServer) -
             client.start_next_cycle()
 
 
-def test_curl_reads_it(server: HTTPServer) -> None:
-    serve(server, lambda: Response(numbers(50_000)))
-    host, port = server.address
+def test_curl_reads_it(http_server: HTTPServer) -> None:
+    serve(http_server, lambda: Response(numbers(50_000)))
+    host, port = http_server.address
     got = run_curl(f"http://{host}:{port}/")
     assert got == b"".join(b"%d," % number for number in range(50_000))
 
 
-def test_pipelined_ones_follow_each_other(server: HTTPServer) -> None:
-    serve(server, lambda: Response(numbers(3, 1), headers={"Content-Length": "6"}))
-    with connect(server.address) as client:
+def test_pipelined_ones_follow_each_other(http_server: HTTPServer) -> None:
+    serve(http_server, lambda: Response(numbers(3, 1), headers={"Content-Length": "6"}))
+    with connect(http_server.address) as client:
         client.sendall(GET + GET + LAST)
         answers = receive(client, 1 << 16)
     assert answers.count(b"\r\n\r\n0,1,2,") == 3
 
 
-def test_an_old_client_gets_it_without_chunks(server: HTTPServer) -> None:
-    serve(server, lambda: Response(numbers(5, 1)))
-    with connect(server.address) as client:
+def test_an_old_client_gets_it_without_chunks(http_server: HTTPServer) -> None:
+    serve(http_server, lambda: Response(numbers(5, 1)))
+    with connect(http_server.address) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         head, _, body = receive(client, 1 << 16).partition(b"\r\n\r\n")
     assert b"Transfer-Encoding" not in head
@@ -115,14 +105,14 @@ def test_an_old_client_gets_it_without_chunks(server: HTTPServer) -> None:
 
 @pytest.mark.parametrize("items", [[b"ab", "\u00e9", bytearray(b"c"), memoryview(b"d"), b""], []])
 def test_an_iterator_that_is_not_asynchronous_does_too(
-    server: HTTPServer, items: list[bytes]
+    http_server: HTTPServer, items: list[bytes]
 ) -> None:
-    serve(server, lambda: Response(iter(items)))
+    serve(http_server, lambda: Response(iter(items)))
     expected = "ab\u00e9cd".encode() if items else b""
-    assert ask(server)[1] == expected
+    assert ask(http_server)[1] == expected
 
 
-def test_an_async_iterable_of_any_class_does_too(server: HTTPServer) -> None:
+def test_an_async_iterable_of_any_class_does_too(http_server: HTTPServer) -> None:
     class Countdown:
         def __init__(self) -> None:
             self.left = 3
@@ -137,42 +127,42 @@ def test_an_async_iterable_of_any_class_does_too(server: HTTPServer) -> None:
                 raise StopAsyncIteration
             return b"%d" % self.left
 
-    serve(server, lambda: Response(Countdown()))
-    assert ask(server)[1] == b"210"
+    serve(http_server, lambda: Response(Countdown()))
+    assert ask(http_server)[1] == b"210"
 
 
-def test_the_handlers_context_is_the_iterators(server: HTTPServer) -> None:
+def test_the_handlers_context_is_the_iterators(http_server: HTTPServer) -> None:
     variable: ContextVar[str] = ContextVar("variable", default="unset")
 
     async def pieces() -> AsyncIterator[str]:
         await tinycoro.sleep(0)
         yield variable.get()
 
-    @server.get("/def")
+    @http_server.get("/def")
     def function(request: Request) -> Response:
         variable.set("of def")
         return Response(pieces())
 
-    @server.get("/async")
+    @http_server.get("/async")
     async def coroutine(request: Request) -> Response:
         await tinycoro.sleep(0)
         variable.set("of async")
         return Response(pieces())
 
-    server.start()
+    http_server.start()
     for path in ("def", "async"):
-        assert ask(server, "/" + path)[1].decode() == "of " + path
+        assert ask(http_server, "/" + path)[1].decode() == "of " + path
 
 
-def test_the_head_does_not_wait_for_the_first_piece(server: HTTPServer) -> None:
+def test_the_head_does_not_wait_for_the_first_piece(http_server: HTTPServer) -> None:
     go = threading.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
         await tinycoro.to_thread(go.wait)
         yield b"late"
 
-    serve(server, lambda: Response(pieces()))
-    with connect(server.address) as client:
+    serve(http_server, lambda: Response(pieces()))
+    with connect(http_server.address) as client:
         client.sendall(LAST)
         head = b""
         while b"\r\n\r\n" not in head:
@@ -184,7 +174,7 @@ def test_the_head_does_not_wait_for_the_first_piece(server: HTTPServer) -> None:
 # ---- bodies that are not sent, lengths ---------------------------------------------------------
 
 
-def test_head_gets_no_body_and_the_iterator_is_closed(server: HTTPServer) -> None:
+def test_head_gets_no_body_and_the_iterator_is_closed(http_server: HTTPServer) -> None:
     closed: list[str] = []
 
     class Pieces:
@@ -199,8 +189,8 @@ def test_head_gets_no_body_and_the_iterator_is_closed(server: HTTPServer) -> Non
             await tinycoro.sleep(0)
             closed.append("closed")
 
-    serve(server, lambda: Response(Pieces(), headers=[("Content-Length", b"1234")]))
-    with connect(server.address) as client:
+    serve(http_server, lambda: Response(Pieces(), headers=[("Content-Length", b"1234")]))
+    with connect(http_server.address) as client:
         client.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         head = receive(client, 1 << 16)
     assert head.endswith(b"\r\n\r\n")
@@ -208,9 +198,9 @@ def test_head_gets_no_body_and_the_iterator_is_closed(server: HTTPServer) -> Non
     assert wait_until(lambda: closed == ["closed"])
 
 
-def test_a_content_length_is_told_and_kept_to(server: HTTPServer) -> None:
-    serve(server, lambda: Response(numbers(5), headers={"content-length": "10", "X-A": "b"}))
-    response, body = ask(server)
+def test_a_content_length_is_told_and_kept_to(http_server: HTTPServer) -> None:
+    serve(http_server, lambda: Response(numbers(5), headers={"content-length": "10", "X-A": "b"}))
+    response, body = ask(http_server)
     assert response.headers["Content-Length"] == "10"
     assert response.headers["X-A"] == "b"
     assert response.headers["Transfer-Encoding"] is None
@@ -219,10 +209,10 @@ def test_a_content_length_is_told_and_kept_to(server: HTTPServer) -> None:
 
 @pytest.mark.parametrize(("length", "got"), [(9, b"0,1,2,3,"), (11, b"0,1,2,3,4,")])
 def test_a_body_of_another_length_breaks_the_connection(
-    server: HTTPServer, caplog: pytest.LogCaptureFixture, length: int, got: bytes
+    http_server: HTTPServer, caplog: pytest.LogCaptureFixture, length: int, got: bytes
 ) -> None:
-    serve(server, lambda: Response(numbers(5, 1), headers={"Content-Length": str(length)}))
-    with caplog.at_level(logging.ERROR, "tinycoro"), connect(server.address) as client:
+    serve(http_server, lambda: Response(numbers(5, 1), headers={"Content-Length": str(length)}))
+    with caplog.at_level(logging.ERROR, "tinycoro"), connect(http_server.address) as client:
         client.sendall(GET)
         assert receive(client, 1 << 16).partition(b"\r\n\r\n")[2] == got
         assert wait_until(lambda: "Content-Length" in caplog.text)
@@ -262,7 +252,7 @@ def test_a_response_in_pieces_shows_what_it_is() -> None:
     "request_line", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"]
 )
 def test_one_that_raises_breaks_the_connection_and_is_logged(
-    server: HTTPServer, caplog: pytest.LogCaptureFixture, request_line: bytes
+    http_server: HTTPServer, caplog: pytest.LogCaptureFixture, request_line: bytes
 ) -> None:
     go = threading.Event()
 
@@ -271,8 +261,8 @@ def test_one_that_raises_breaks_the_connection_and_is_logged(
         await tinycoro.to_thread(go.wait)
         raise LookupError("in the middle")
 
-    serve(server, lambda: Response(pieces()))
-    with caplog.at_level(logging.ERROR, "tinycoro"), connect(server.address) as client:
+    serve(http_server, lambda: Response(pieces()))
+    with caplog.at_level(logging.ERROR, "tinycoro"), connect(http_server.address) as client:
         client.sendall(request_line)
         answer = b""
         while b"first" not in answer:
@@ -290,7 +280,7 @@ def test_one_that_raises_breaks_the_connection_and_is_logged(
 
 @pytest.mark.parametrize("item", [1, None, ["x"]])
 def test_one_that_yields_something_else_is_told(
-    server: HTTPServer, caplog: pytest.LogCaptureFixture, item: object
+    http_server: HTTPServer, caplog: pytest.LogCaptureFixture, item: object
 ) -> None:
     closed: list[str] = []
 
@@ -300,9 +290,9 @@ def test_one_that_yields_something_else_is_told(
         finally:
             closed.append("closed")
 
-    serve(server, lambda: Response(pieces()))  # type: ignore[arg-type]
+    serve(http_server, lambda: Response(pieces()))  # type: ignore[arg-type]
     with caplog.at_level(logging.ERROR, "tinycoro"):
-        assert ask(server)[0].status == 500  # nothing had been sent
+        assert ask(http_server)[0].status == 500  # nothing had been sent
         assert wait_until(lambda: "must yield bytes-like objects or str" in caplog.text)
     assert closed == ["closed"]
     caplog.clear()
@@ -312,7 +302,9 @@ def test_one_that_yields_something_else_is_told(
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_a_client_that_does_not_read_stops_the_iterator(server: HTTPServer, is_async: bool) -> None:
+def test_a_client_that_does_not_read_stops_the_iterator(
+    http_server: HTTPServer, is_async: bool
+) -> None:
     asked = 0
 
     def plain() -> Iterator[bytes]:
@@ -325,21 +317,21 @@ def test_a_client_that_does_not_read_stops_the_iterator(server: HTTPServer, is_a
         for item in plain():
             yield item
 
-    @server.get("/asked")
+    @http_server.get("/asked")
     def tell(request: Request) -> str:
         return str(asked)
 
-    serve(server, lambda: Response(asynchronous() if is_async else plain()))
+    serve(http_server, lambda: Response(asynchronous() if is_async else plain()))
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         client.settimeout(PATIENCE)
-        client.connect(server.address)
+        client.connect(http_server.address)
         client.sendall(LAST)
         last = -1
         while last != asked or asked == 0:  # until it stands still for some turns of the loop
             last = asked
             for _ in range(20):
-                assert ask(server, "/asked")[1]
+                assert ask(http_server, "/asked")[1]
         assert asked < 500  # what the kernel keeps, and some pieces
         got = 0
         while part := client.recv(1 << 20):
@@ -349,7 +341,7 @@ def test_a_client_that_does_not_read_stops_the_iterator(server: HTTPServer, is_a
 
 
 @pytest.mark.parametrize("does_pause", [True, False])
-def test_a_client_that_resets_ends_the_iterator(server: HTTPServer, does_pause: bool) -> None:
+def test_a_client_that_resets_ends_the_iterator(http_server: HTTPServer, does_pause: bool) -> None:
     ended: list[str] = []
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -362,16 +354,16 @@ def test_a_client_that_resets_ends_the_iterator(server: HTTPServer, does_pause: 
             await tinycoro.sleep(0)  # it may await, even so
             ended.append("ended")
 
-    serve(server, lambda: Response(pieces()))
-    client = connect(server.address)
+    serve(http_server, lambda: Response(pieces()))
+    client = connect(http_server.address)
     client.sendall(GET)
     assert receive(client, 1000)
     reset(client)
     assert wait_until(lambda: ended == ["ended"])
-    assert wait_until(lambda: server.statistics().connections == 0)
+    assert wait_until(lambda: http_server.statistics().connections == 0)
 
 
-def test_a_client_that_closes_ends_an_iterator_that_waits(server: HTTPServer) -> None:
+def test_a_client_that_closes_ends_an_iterator_that_waits(http_server: HTTPServer) -> None:
     ended: list[str] = []
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -382,17 +374,17 @@ def test_a_client_that_closes_ends_an_iterator_that_waits(server: HTTPServer) ->
             ended.append("cancelled")
             raise
 
-    serve(server, lambda: Response(pieces()))
-    with connect(server.address) as client:
+    serve(http_server, lambda: Response(pieces()))
+    with connect(http_server.address) as client:
         client.sendall(GET)
         assert receive(client, 20)
     assert wait_until(lambda: ended == ["cancelled"])
-    assert wait_until(lambda: server.statistics().connections == 0)
+    assert wait_until(lambda: http_server.statistics().connections == 0)
 
 
-def test_a_client_that_ends_its_side_gets_all_of_it(server: HTTPServer) -> None:
-    serve(server, lambda: Response(numbers(2000, 3)))
-    with connect(server.address) as client:
+def test_a_client_that_ends_its_side_gets_all_of_it(http_server: HTTPServer) -> None:
+    serve(http_server, lambda: Response(numbers(2000, 3)))
+    with connect(http_server.address) as client:
         client.sendall(GET)
         client.shutdown(socket.SHUT_WR)
         assert receive(client, 1 << 20).endswith(b"1999,\r\n0\r\n\r\n")
@@ -421,7 +413,7 @@ def test_a_server_that_aborts_ends_the_iterator() -> None:
     assert wait_until(lambda: ended == ["ended"])
 
 
-def test_a_loop_that_is_closed_breaks_what_it_feeds(server: HTTPServer) -> None:
+def test_a_loop_that_is_closed_breaks_what_it_feeds(http_server: HTTPServer) -> None:
     loop = tinycoro.new_event_loop()
     begun = threading.Event()
 
@@ -431,14 +423,14 @@ def test_a_loop_that_is_closed_breaks_what_it_feeds(server: HTTPServer) -> None:
         await tinycoro.Event().wait()
 
     async def start() -> None:
-        serve(server, lambda: Response(pieces()))
+        serve(http_server, lambda: Response(pieces()))
 
     async def serve_one() -> None:
         while not begun.is_set():
             await tinycoro.sleep(0.001)
 
     loop.run_until_complete(start())
-    with connect(server.address) as client:
+    with connect(http_server.address) as client:
         client.sendall(GET)
         loop.run_until_complete(serve_one())
         loop.close()
