@@ -3,7 +3,8 @@
  *   react   one recv into the scratch, one pass over it (http/exchange.h). Nothing left on either
  *           side: at rest again, without a fiber.
  *   serve   on a fiber, until nothing is left: sends what was not taken, lets a handler serve its
- *           call, waits for the rest of a head or of a body to skip, answers, lingers before a close.
+ *           call, waits for the rest of a head or of a body to skip, answers, lingers before a
+ *           close.
  */
 #include <errno.h>
 #include <string.h>
@@ -53,8 +54,8 @@ static int make_room(struct tc_http_state *state)
     return 0;
 }
 
-/* If a head or a body to skip has begun: by when it must have ended. What is kept because the peer does
- * not take its answers has not been looked at, and is no head yet. */
+/* If a head or a body to skip has begun: by when it must have ended. What is kept because the peer
+ * does not take its answers has not been looked at, and is no head yet. */
 static void set_deadline(struct tc_http_pass *pass)
 {
     struct tc_http_state *state = pass->state;
@@ -103,9 +104,10 @@ static int keep_more(struct tc_http_state *state, const unsigned char *bytes, si
 
 /* ---- a call on the desk ------------------------------------------------------------------- */
 
-/* Look whether the answer has come, and keep what the peer sends meanwhile. One that has ended its side
- * may still take the answer; the clerk is told.
- * Returns TC_CONN_REST when it has been sent as far as the peer takes it, or what else is to be done. */
+/* Look whether the answer has come, and keep what the peer sends meanwhile. One that has ended its
+ * side may still take the answer; the clerk is told.
+ * Returns TC_CONN_REST when it has been sent as far as the peer takes it, or what else is to be
+ * done. */
 static enum tc_verdict look_for_answer(struct tc_http_pass *pass)
 {
     struct tc_conn *conn = pass->conn;
@@ -113,7 +115,8 @@ static enum tc_verdict look_for_answer(struct tc_http_pass *pass)
     struct tc_stream *stream = tc_conn_stream(conn);
     enum tc_direction want;
 
-    /* The poke may come between a look and the receive that uses the edge up: hence the second look. */
+    /* The poke may come between a look and the receive that uses the edge up: hence the second
+     * look. */
     while (!tc__http_errand_answer(pass)) {
         ssize_t got = -EAGAIN;
         if (state->in_len < HELD_BYTES) {
@@ -246,8 +249,8 @@ static TC_MAY_PARK int send_kept(struct tc_conn *conn, struct tc_http_state *sta
     return 0;
 }
 
-/* RFC 9112 9.6: with unread input a close would be a reset, which can destroy the answer on its way.
- * So say that nothing more comes, and read on for a while. */
+/* RFC 9112 9.6: with unread input a close would be a reset, which can destroy the answer on its
+ * way. So say that nothing more comes, and read on for a while. */
 static TC_MAY_PARK void linger(struct tc_conn *conn)
 {
     struct tc_stream *stream = tc_conn_stream(conn);

@@ -1,10 +1,10 @@
 /* http/desk.h — requests that another thread answers: handed over in batches, answered in batches.
  *
- * A desk joins the workers of one server with one *clerk*, a thread that is no worker (the loop thread
- * of Python) and knows nothing of connections. A request for one of the desk's patterns becomes a
- * *call*: one block of memory with a copy of the head, the decoded path and, once complete, the body.
- * Its connection is held (net/server.h) until the answer is there; one at a time is all that a
- * connection has on the desk, so what follows it stays unread.
+ * A desk joins the workers of one server with one *clerk*, a thread that is no worker (the loop
+ * thread of Python) and knows nothing of connections. A request for one of the desk's patterns
+ * becomes a *call*: one block of memory with a copy of the head, the decoded path and, once
+ * complete, the body. Its connection is held (net/server.h) until the answer is there; one at a
+ * time is all that a connection has on the desk, so what follows it stays unread.
  *
  *   worker                                             clerk
  *   tc__http_desk_submit: into the part's batch
@@ -16,22 +16,24 @@
  *                 │                          ├──the desk is closed──► REFUSED: with 503
  *                 └── the connection ends ───┴──► ABANDONED: whatever is answered is dropped
  *
- * A client that ends its side of the connection may still read: the call stays PENDING, is_ended tells
- * the clerk, and what is answered is sent.
+ * A client that ends its side of the connection may still read: the call stays PENDING, is_ended
+ * tells the clerk, and what is answered is sent.
  *
- * At most TC_HTTP_DESK_WAITING calls lie on the desk; what is beyond stays with the workers, and its
- * connections unread, until the clerk has taken some.
+ * At most TC_HTTP_DESK_WAITING calls lie on the desk; what is beyond stays with the workers, and
+ * its connections unread, until the clerk has taken some.
  *
  * INVARIANTS
- *  DK1  A call has a reference for its connection (until that has sent the answer, or ends) and one for
- *       the clerk (from submit until it drops it). Who drops the last one frees it.
- *  DK2  `answer` is written before ANSWERED, by the clerk; read after it, by the connection's owner.
+ *  DK1  A call has a reference for its connection (until that has sent the answer, or ends) and one
+ *       for the clerk (from submit until it drops it). Who drops the last one frees it.
+ *  DK2  `answer` is written before ANSWERED, by the clerk; read after it, by the connection's
+ *       owner.
  *  DK3  An outbox that is not empty has its message posted, or its home is in `dirty`.
- *  DK4  A posted message holds the server (net/server.h), so that it ends after the message has run.
+ *  DK4  A posted message holds the server (net/server.h), so that it ends after the message has
+ *       run.
  *  DK5  `server` is set by the first call of a run, and cleared when the server is freed; under the
  *       lock, and used there by the clerk, who takes a hold. Workers use it while they have one.
- *  DK6  `calls` has one reader at a time: the clerk until it has closed the desk, then whoever has the
- *       lock. What a worker puts there after the close it refuses itself.
+ *  DK6  `calls` has one reader at a time: the clerk until it has closed the desk, then whoever has
+ *       the lock. What a worker puts there after the close it refuses itself.
  *
  * WHO MAY CALL: as each says. Clerk: one thread at a time.
  */
@@ -65,7 +67,7 @@ enum tc_desk_call_state {
 
 enum tc_desk_reply_kind {
     TC_DESK_REPLY_WHOLE,
-    TC_DESK_REPLY_STREAM, /* the body follows in pieces (http/desk_stream.h); the call has a stream */
+    TC_DESK_REPLY_STREAM, /* the body follows in the call's stream (http/desk_stream.h) */
 };
 
 /* An answer: `head` as in struct tc_http_answer. In one block of memory with it. */
@@ -91,7 +93,8 @@ struct tc_desk_call {
     struct tc_desk_reply *reply; /* owned; DK2 */
     struct tc_desk_stream
         *stream; /* owned; of one whose body or answer is passed in pieces, or NULL;
-                                    * set by the worker before submit, or the clerk before its answer */
+                                    * set by the worker before submit, or the clerk before its
+                                    * answer */
     void *user; /* the clerk's */
     size_t size; /* of this block */
     uint32_t id; /* of the pattern, without TC_HTTP_DESK_STREAMS */
@@ -100,8 +103,7 @@ struct tc_desk_call {
     bool keep_alive;
     bool is_chunked; /* the body */
     bool may_stream; /* TC_HTTP_DESK_STREAMS */
-    bool
-        is_streamed; /* the body comes by the stream, and `body` is empty; constant once submitted */
+    bool is_streamed; /* the body comes by the stream, `body` is empty; constant once submitted */
     const char *head; /* in this block; what follows points into it */
     uint32_t head_len;
     struct tc_http_span target;

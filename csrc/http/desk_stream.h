@@ -1,10 +1,10 @@
 /* http/desk_stream.h — calls of a desk whose body or answer is passed on in pieces.
  *
- * A plain call (http/desk.h) needs no fiber: its body is there before the clerk gets it, and its answer
- * is one reply. What comes or goes in pieces, and a file, needs one: the connection's fiber serves the
- * desk's call as a handler's call (http/handler.h) then, and everything that a handler in C can do is
- * done there. The two meet in a struct tc_desk_stream: two queues of bounded length, one in each
- * direction.
+ * A plain call (http/desk.h) needs no fiber: its body is there before the clerk gets it, and its
+ * answer is one reply. What comes or goes in pieces, and a file, needs one: the connection's fiber
+ * serves the desk's call as a handler's call (http/handler.h) then, and everything that a handler
+ * in C can do is done there. The two meet in a struct tc_desk_stream: two queues of bounded length,
+ * one in each direction.
  *
  *   fiber                                               clerk
  *   reads the body, while there is room ──`body`──────► tc_desk_stream_take
@@ -12,15 +12,16 @@
  *   waits: no room or no body, no piece                 told through `gone` (desk.h) when it waits
  *         ▲ resumed by the outbox's delivery ◄───────── the next tc_http_desk_flush
  *
- * The body is read once the clerk has asked for some of it, and a client that waits for 100 Continue is
- * told so then. What nobody has asked for is skipped, or ends the connection, as for any handler.
+ * The body is read once the clerk has asked for some of it, and a client that waits for 100
+ * Continue is told so then. What nobody has asked for is skipped, or ends the connection, as for
+ * any handler.
  *
  * INVARIANTS
  *  DT1  Of a fiber that waits `may_resume` is true; whoever lowers it, under the lock, resumes the
  *       fiber, or is the fiber, which goes on by itself.
  *  DT2  The queues hold less than TC_DESK_STREAM_BYTES and one piece more.
- *  DT3  The clerk is told of room or of a body only while it waits for that (`is_full`, `is_starved`),
- *       and of the end of the fiber in any case.
+ *  DT3  The clerk is told of room or of a body only while it waits for that (`is_full`,
+ *       `is_starved`), and of the end of the fiber in any case.
  *
  * WHO MAY CALL: as each says. Nothing parks but what says so.
  */

@@ -20,7 +20,8 @@ _Static_assert((int)TC_HTTP_OUT_BYTES >= 2 * (int)TC_HTTP_ANSWER_BYTES, "room fo
 
 /* ---- output ------------------------------------------------------------------------------- */
 
-/* Keep what the peer did not take: `sent` of the bytes in the scratch and then of `body` are gone. */
+/* Keep what the peer did not take: `sent` of the bytes in the scratch and then of `body` are
+ * gone. */
 static void keep_output(struct tc_http_pass *pass, size_t sent, const char *body, size_t body_len)
 {
     struct tc_http_state *state = pass->state;

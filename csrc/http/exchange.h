@@ -1,12 +1,12 @@
-/* http/exchange.h — what a connection holds between two requests, and one pass over its input: every
- * whole request answered, everything sent that the peer takes. For connection.c alone.
+/* http/exchange.h — what a connection holds between two requests, and one pass over its input:
+ * every whole request answered, everything sent that the peer takes. For connection.c alone.
  *
- * The scratch buffer of the worker is cut into input, request, path, ledger, log and output; it is good until the
- * next park, and nothing in a pass parks. What the pass cannot finish stays in the state: the caller
- * keeps the input that was not consumed; output that was not taken is copied here. A body above
- * TC_HTTP_SMALL_BODY is not copied but sent from its route, which outlives the connection; while it is
- * being sent nothing else is answered. A request whose route has a handler becomes a call (http/call.h)
- * and ends the pass.
+ * The scratch buffer of the worker is cut into input, request, path, ledger, log and output; it is
+ * good until the next park, and nothing in a pass parks. What the pass cannot finish stays in the
+ * state: the caller keeps the input that was not consumed; output that was not taken is copied
+ * here. A body above TC_HTTP_SMALL_BODY is not copied but sent from its route, which outlives the
+ * connection; while it is being sent nothing else is answered. A request whose route has a handler
+ * becomes a call (http/call.h) and ends the pass.
  *
  * WHO MAY CALL: the owner of the connection, on a worker; nothing parks.
  */
@@ -125,8 +125,8 @@ void tc__http_drop_input(struct tc_http_state *state);
 /* Put bytes into the output. There must be room for them. */
 void tc__http_put(struct tc_http_pass *pass, const char *bytes, size_t len);
 
-/* Put an answer to a request of HTTP/1.`minor` into the output, with the methods that would be allowed
- * if any are given. There must be room for it. */
+/* Put an answer to a request of HTTP/1.`minor` into the output, with the methods that would be
+ * allowed if any are given. There must be room for it. */
 void tc__http_put_answer(struct tc_http_pass *pass, const struct tc_http_answer *answer,
                          uint64_t allowed, int minor, bool has_body);
 

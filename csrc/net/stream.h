@@ -95,8 +95,8 @@ void tc_stream_close_hard(struct tc_stream *stream);
  * Parks: never   Threads: any */
 void tc_stream_abort(struct tc_stream *stream);
 
-/* Have close answer with a reset, whatever was sent: for a message whose end is that of the stream, and
- * that must not look whole. Parks: never   Threads: the owner */
+/* Have close answer with a reset, whatever was sent: for a message whose end is that of the stream,
+ * and that must not look whole. Parks: never   Threads: the owner */
 void tc_stream_reset_at_close(struct tc_stream *stream);
 
 /* ---- without parking ---------------------------------------------------------------------- */

@@ -1,16 +1,19 @@
 /* python/http_door.h — where requests enter Python: the clerk of a desk (http/desk.h) on a loop.
  *
- * The first ring posts a message to the loop's mailbox; the loop takes all requests that wait by then
- * at one attachment, calls a handler for each, and sends the answers of the batch together. A handler
- * that is a coroutine function is run at once, up to its first suspension, in a task that is only there
- * in case it suspends: one that ends without costs no task, and the same one serves the next request.
+ * The first ring posts a message to the loop's mailbox; the loop takes all requests that wait by
+ * then at one attachment, calls a handler for each, and sends the answers of the batch together. A
+ * handler that is a coroutine function is run at once, up to its first suspension, in a task that
+ * is only there in case it suspends: one that ends without costs no task, and the same one serves
+ * the next request.
  *
  *   desk box (C) ──one reference──► door (Python): handlers, loop
  *
  * INVARIANTS
- *  DO1  The desk box owns the door from its making to the end: the server is freed, or the loop closed.
+ *  DO1  The desk box owns the door from its making to the end: the server is freed, or the loop
+ *       closed.
  *  DO2  The message is posted at most once at a time, and holds a reference to the desk meanwhile.
- *  DO3  A call whose handler suspended has a struct tc_py_pending in call->user until it is answered.
+ *  DO3  A call whose handler suspended has a struct tc_py_pending in call->user until it is
+ *       answered.
  *
  * who may call what: the loop's thread, attached, but for tc_py_door_new.
  */

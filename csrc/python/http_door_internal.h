@@ -1,5 +1,5 @@
-/* python/http_door_internal.h — struct tc_py_door, for http_door.c and http_pending.c: what takes requests to
- * their handlers, and the answers that come at once or later.
+/* python/http_door_internal.h — struct tc_py_door, for http_door.c and http_pending.c: what takes
+ * requests to their handlers, and the answers that come at once or later.
  *
  * who may call what: the loop's thread, attached.
  */

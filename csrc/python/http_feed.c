@@ -1,8 +1,8 @@
 /* An answer in pieces: what a Response's iterator yields goes into the stream of the call
  * (http/desk_stream.h), as fast as the client takes it.
  *
- * A feed is a coroutine, written out: a task drives it, and it drives what is awaited inside: the next
- * item, room in the stream, and at the end the iterator's aclose().
+ * A feed is a coroutine, written out: a task drives it, and it drives what is awaited inside: the
+ * next item, room in the stream, and at the end the iterator's aclose().
  *
  *   ITEM ──an item──► ROOM ──there is──► ITEM        ITEM ──exhausted──► ENDED
  *     └──raised──┐     └──cancelled, the client is gone──► CLOSING ──► ENDED, with what ended it

@@ -1,7 +1,7 @@
 /* python/http_request.h — tinycoro.Request: what a handler is given.
  *
- * The object is a reference to the call (http/desk.h), a block of memory without Python; what is asked
- * for is made from that when it is asked for.
+ * The object is a reference to the call (http/desk.h), a block of memory without Python; what is
+ * asked for is made from that when it is asked for.
  *
  * who may call what: attached threads.
  */

@@ -1,7 +1,7 @@
 /* python/http_response.h — what a route answers, read from Python values and checked.
  *
- * A body is bytes-like, a str (sent as UTF-8), a dict or list (sent as JSON) or None. What it is also
- * says the content type, unless that is given. Fields come as a mapping or as pairs.
+ * A body is bytes-like, a str (sent as UTF-8), a dict or list (sent as JSON) or None. What it is
+ * also says the content type, unless that is given. Fields come as a mapping or as pairs.
  *
  * who may call what: attached threads. Functions return 0 or a new reference, and -1 or NULL with
  * TypeError or ValueError set, which names the parameter.

@@ -9,6 +9,7 @@ from sources import ROOT, c_files, library, project_files
 
 _MAX_LINES = 600
 _MAX_FUNCTION_LINES = 60
+_MAX_COLUMNS = 100
 
 # File → why it is longer than the limit.
 _LONG_FILES: dict[str, str] = {
@@ -67,6 +68,18 @@ def test_long_functions_are_listed_with_a_reason() -> None:
                     long.add((file.name, names[-1] if names else f"line {opened}"))
                 opened = 0
     assert long == set(_LONG_FUNCTIONS)
+
+
+def test_comments_in_c_are_not_too_wide() -> None:
+    """clang-format sees to the code alone."""
+    wrong = [
+        f"{file.name}:{number}: {len(line.rstrip())} columns"
+        for folder in ("csrc", "tests", "benchmarks")
+        for file in c_files(ROOT / folder)
+        for number, line in enumerate(file.comment_lines, 1)
+        if len(line.rstrip()) > _MAX_COLUMNS
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_root_holds_what_people_expect_there() -> None:
