@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import logging
+import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -78,6 +79,7 @@ def test_a_strict_parser_reads_it_and_the_connection_stays(http_server: HTTPServ
             client.start_next_cycle()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_reads_it(http_server: HTTPServer) -> None:
     serve(http_server, lambda: Response(numbers(50_000)))
     host, port = http_server.address
