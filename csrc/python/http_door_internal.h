@@ -46,6 +46,7 @@ struct tc_py_pending {
     struct tc_py_task *task; /* owned */
     PyObject *timer; /* owned; the Handle that will cancel the task, or NULL */
     bool is_feed; /* the handler has answered, and the task feeds the answer's stream */
+    bool is_cancelled; /* because the client is gone */
 };
 
 static inline struct tc_py_box *tc__py_box_of(struct tc_http_desk *desk)
@@ -105,10 +106,14 @@ int tc__py_door_wait(struct tc_py_door *door, struct tc_py_request *b_request,
  * side. */
 void tc__py_feed_moved(struct tc_desk_call *call);
 
+/* The feed of the request's answer begins to close its iterator: see tc__py_pending_cancel. */
+void tc__py_feed_closes(struct tc_py_request *b_request);
+
 /* The door ends: so does the answer, in whatever state it is. */
 void tc__py_pending_refuse(struct tc_py_pending *pending);
 
-/* The client is gone: cancel the handler. */
+/* The client is gone: cancel the handler, once; nor an iterator that is being closed already. What
+ * they do about it is not to be interrupted. */
 void tc__py_pending_cancel(struct tc_py_pending *pending);
 
 /* The client has said its last word, and may be gone or wait for the answer: the handler has some

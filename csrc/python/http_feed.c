@@ -173,6 +173,7 @@ static int begin_close(struct feed *self)
 
     Py_XSETREF(self->error, PyErr_GetRaisedException());
     self->phase = CLOSING;
+    tc__py_feed_closes(self->request);
     if (self->iterator == NULL || !PyObject_HasAttrString(self->iterator, name)) {
         return 0;
     }

@@ -150,31 +150,6 @@ void tc__py_door_flush(struct tc_py_door *door)
     }
 }
 
-void tc__py_pending_cancel(struct tc_py_pending *pending)
-{
-    if (tc_py_task_cancel(pending->task, NULL) < 0) {
-        PyErr_WriteUnraisable((PyObject *)pending->task);
-    }
-}
-
-void tc__py_pending_cancel_later(struct tc_py_pending *pending)
-{
-    PyObject *cancel;
-
-    if (pending->timer != NULL) {
-        return;
-    }
-    cancel = PyObject_GetAttrString((PyObject *)pending->task, "cancel");
-    if (cancel != NULL) {
-        pending->timer = PyObject_CallMethod((PyObject *)pending->door->loop, "call_later", "dO",
-                                             ENDED_SECONDS, cancel);
-        Py_DECREF(cancel);
-    }
-    if (pending->timer == NULL) {
-        PyErr_WriteUnraisable((PyObject *)pending->task);
-    }
-}
-
 static void drop_timer(struct tc_py_pending *self)
 {
     PyObject *timer = self->timer;
@@ -191,6 +166,36 @@ static void drop_timer(struct tc_py_pending *self)
     }
 }
 
+void tc__py_pending_cancel(struct tc_py_pending *pending)
+{
+    drop_timer(pending);
+    if (pending->is_cancelled || pending->request->is_closing) {
+        return;
+    }
+    pending->is_cancelled = true;
+    if (tc_py_task_cancel(pending->task, NULL) < 0) {
+        PyErr_WriteUnraisable((PyObject *)pending->task);
+    }
+}
+
+void tc__py_pending_cancel_later(struct tc_py_pending *pending)
+{
+    PyObject *cancel;
+
+    if (pending->timer != NULL || pending->is_cancelled || pending->request->is_closing) {
+        return;
+    }
+    cancel = PyObject_GetAttrString((PyObject *)pending->task, "cancel");
+    if (cancel != NULL) {
+        pending->timer = PyObject_CallMethod((PyObject *)pending->door->loop, "call_later", "dO",
+                                             ENDED_SECONDS, cancel);
+        Py_DECREF(cancel);
+    }
+    if (pending->timer == NULL) {
+        PyErr_WriteUnraisable((PyObject *)pending->task);
+    }
+}
+
 void tc__py_feed_moved(struct tc_desk_call *call)
 {
     struct tc_py_pending *pending = call->user;
@@ -198,6 +203,16 @@ void tc__py_feed_moved(struct tc_desk_call *call)
     if (pending != NULL && pending->timer != NULL) {
         drop_timer(pending);
         tc__py_pending_cancel_later(pending);
+    }
+}
+
+void tc__py_feed_closes(struct tc_py_request *b_request)
+{
+    struct tc_py_pending *pending = b_request->call->user;
+
+    b_request->is_closing = true;
+    if (pending != NULL) {
+        drop_timer(pending);
     }
 }
 

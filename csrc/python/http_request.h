@@ -20,6 +20,7 @@ struct tc_py_request {
     PyObject *parts; /* owned list; what body() has of it so far, or NULL                       */
     uint32_t generation; /* of forks, when it was made; constant                                */
     bool is_streamed; /* stream() has begun to give it out                                       */
+    bool is_closing; /* the iterator of its answer is being closed, or has ended                 */
 };
 
 /* Make one. Owns: takes the reference to `call`. Returns NULL with MemoryError set. */

@@ -365,6 +365,34 @@ def test_a_client_that_resets_ends_the_iterator(http_server: HTTPServer, does_pa
     assert wait_until(lambda: http_server.statistics().connections == 0)
 
 
+def test_an_iterator_that_is_being_closed_is_not_interrupted(http_server: HTTPServer) -> None:
+    """The first piece that nobody takes closes it; the loop hears of the end only after that."""
+    received = threading.Event()
+    held = threading.Event()
+    ended: list[str] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            yield b"first"
+            while not received.is_set():
+                await tinycoro.sleep(0.001)
+            held.set()  # from here on the loop does nothing else
+            assert wait_until(lambda: http_server.statistics().connections == 0)
+            yield b"second"
+        finally:
+            await tinycoro.sleep(0.01)
+            ended.append("ended")
+
+    serve(http_server, lambda: Response(pieces()))
+    client = connect(http_server.address)
+    client.sendall(GET)
+    assert receive(client, 20)
+    received.set()
+    assert held.wait(PATIENCE)
+    reset(client)
+    assert wait_until(lambda: ended == ["ended"])
+
+
 def test_a_client_that_closes_ends_an_iterator_that_waits(http_server: HTTPServer) -> None:
     ended: list[str] = []
 
