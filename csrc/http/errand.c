@@ -212,8 +212,8 @@ bool tc__http_errand_answer(struct tc_http_pass *pass)
         pass->error = -ENOMEM;
         return true;
     }
-    if (reply->kind != TC_DESK_REPLY_WHOLE) {
-        promote(pass);
+    if (reply->kind != TC_DESK_REPLY_WHOLE || reply->answer.head_len > TC_HTTP_ANSWER_HEAD_BYTES) {
+        promote(pass); /* a head without limit has no room in the scratch */
         return true;
     }
     state->is_closing = !call->keep_alive || tc_conn_is_draining(pass->conn);

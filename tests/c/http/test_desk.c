@@ -182,6 +182,40 @@ TC_TEST(test_desk_answer_without_a_reply_ends_the_connection)
     close_desk(&clerk);
 }
 
+/* Longer than the output of a pass. */
+TC_TEST(test_desk_answer_with_a_long_head_is_whole)
+{
+    static struct clerk clerk;
+    static char heard[256 * 1024];
+    static const char begin[] = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX: ";
+    enum { HEAD_BYTES = 200 * 1024 };
+    size_t len = 0;
+
+    open_desk(&clerk);
+    int fd = say(&clerk, POST("a", "0") POST("b", "0"));
+    struct tc_desk_reply *reply = tc_desk_reply_new(HEAD_BYTES, 4);
+    TC_CHECK(reply != NULL);
+    reply->answer.status = 200;
+    memset(reply->answer.head, 'x', HEAD_BYTES);
+    memcpy(reply->answer.head, begin, sizeof begin - 1);
+    memcpy(reply->answer.head + HEAD_BYTES - 2, "\r\n", 2);
+    memcpy(reply->answer.body, "long", 4);
+    struct tc_desk_call *call = take(&clerk);
+    tc_desk_call_answer(call, reply);
+    tc_desk_call_release(call);
+    tc_http_desk_flush(&clerk.desk);
+    for (ssize_t n = 1; n > 0 && strstr(heard, "\r\n\r\nlong") == NULL; len += (size_t)n) {
+        n = recv(fd, heard + len, sizeof heard - len - 1, 0);
+        TC_CHECK(n >= 0);
+    }
+    CHECK_HEARD(heard, begin, "x\r\nDate: ", "\r\n\r\nlong");
+    TC_CHECK(len > HEAD_BYTES);
+    answer(&clerk, take(&clerk), "second", 6); /* the connection stays */
+    CHECK_HEARD(hear(fd, "second"), "\r\n\r\nsecond");
+    close(fd);
+    close_desk(&clerk);
+}
+
 /* ---- clients that leave ------------------------------------------------------------------- */
 
 TC_TEST(test_desk_call_of_a_client_that_resets_is_abandoned)
