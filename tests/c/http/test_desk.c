@@ -1,67 +1,7 @@
 /* The desk: requests of real connections that a thread of the test answers, as the clerk. */
-#include "handler_support.h"
-
-#include "base/mem.h"
-#include "http/desk.h"
+#include "desk_support.h"
 
 /* ---- helpers ------------------------------------------------------------------------------ */
-
-struct clerk {
-    struct tc_http_desk desk;
-    _Atomic int rings;
-    _Atomic int freed;
-    struct tc_runtime *runtime;
-    struct tc_http_server *server;
-    struct tc_server *net;
-};
-
-static struct clerk *clerk_of(struct tc_http_desk *desk)
-{
-    return tc_container_of(desk, struct clerk, desk);
-}
-
-static void ring(struct tc_http_desk *desk)
-{
-    atomic_fetch_add(&clerk_of(desk)->rings, 1);
-}
-
-static void free_desk(struct tc_http_desk *desk)
-{
-    atomic_fetch_add(&clerk_of(desk)->freed, 1);
-}
-
-static const struct tc_http_desk_ops desk_ops = {.ring = ring, .free = free_desk};
-
-static void open_desk(struct clerk *clerk)
-{
-    struct tc_http_options options = {.desk = &clerk->desk};
-
-    memset(clerk, 0, sizeof *clerk);
-    tc_http_desk_init(&clerk->desk, &desk_ops);
-    clerk->desk.max_body = 100000;
-    clerk->desk.body_timeout_ns = SECONDS(30);
-    TC_CHECK_EQ(tc_http_patterns_add(&clerk->desk.patterns, "/d/{name}", 9,
-                                     TC_HTTP_METHOD_BIT(TC_HTTP_POST), 7),
-                0);
-    clerk->runtime = start_runtime(2);
-    TC_CHECK_EQ(tc_http_server_new(&options, &clerk->server), 0);
-    TC_CHECK_EQ(tc_http_server_start(clerk->server, clerk->runtime), 0);
-    clerk->net = tc_http_server_net(clerk->server);
-}
-
-/* End the server, then the desk. */
-static void close_desk(struct clerk *clerk)
-{
-    tc_server_abort(clerk->net);
-    TC_CHECK_EQ(tc_server_wait(clerk->net, tc_deadline_after_ns(SECONDS(20))), 0);
-    tc_http_server_free(clerk->server);
-    TC_CHECK_EQ(atomic_load(&clerk->desk.is_detached), 1);
-    tc_http_desk_close(&clerk->desk);
-    tc_http_desk_release(&clerk->desk);
-    TC_CHECK_EQ(atomic_load(&clerk->freed), 1);
-    stop_runtime(clerk->runtime);
-    TC_CHECK_EQ(tc_mem_bytes_in_use() - tc_mem_bytes_reserved(), 0); /* pools keep what they had */
-}
 
 /* The next call; waits for it. */
 static struct tc_desk_call *take(struct clerk *clerk)
@@ -112,44 +52,13 @@ static void answer(struct clerk *clerk, struct tc_desk_call *call, const char *b
 #define POST(name, body_len) \
     "POST /d/" name " HTTP/1.1\r\nHost: h\r\nContent-Length: " body_len "\r\n\r\n"
 
-static int say(struct clerk *clerk, const char *text)
-{
-    int fd = connect_to(clerk->net);
-
-    TC_CHECK_EQ(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-    return fd;
-}
-
-/* What comes until `part` has come, or the end; static. */
-static const char *hear(int fd, const char *part)
-{
-    static char heard[4096];
-    size_t len = 0;
-    ssize_t n;
-
-    do {
-        n = recv(fd, heard + len, sizeof heard - len - 1, 0);
-        len += n > 0 ? (size_t)n : 0;
-        heard[len] = '\0';
-    } while (n > 0 && (part == NULL || strstr(heard, part) == NULL));
-    return heard;
-}
-
-static void reset_client(int fd)
-{
-    struct linger linger = {.l_onoff = 1, .l_linger = 0};
-
-    TC_CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
-    close(fd);
-}
-
 /* ---- answers ------------------------------------------------------------------------------ */
 
 TC_TEST(test_desk_call_shows_the_request_and_is_answered)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     int fd = say(&clerk, POST("one%20two", "5") "hello" POST("next", "0"));
     struct tc_desk_call *call = take(&clerk);
     TC_CHECK_EQ(call->id, 7);
@@ -171,7 +80,7 @@ TC_TEST(test_desk_answer_without_a_reply_ends_the_connection)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     int fd = say(&clerk, POST("a", "0"));
     struct tc_desk_call *call = take(&clerk);
     tc_desk_call_answer(call, NULL);
@@ -191,7 +100,7 @@ TC_TEST(test_desk_answer_with_a_long_head_is_whole)
     enum { HEAD_BYTES = 200 * 1024 };
     size_t len = 0;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     int fd = say(&clerk, POST("a", "0") POST("b", "0"));
     struct tc_desk_reply *reply = tc_desk_reply_new(HEAD_BYTES, 4);
     TC_CHECK(reply != NULL);
@@ -222,7 +131,7 @@ TC_TEST(test_desk_call_of_a_client_that_resets_is_abandoned)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     int fd = say(&clerk, POST("a", "0"));
     struct tc_desk_call *call = take(&clerk);
     reset_client(fd);
@@ -238,7 +147,7 @@ TC_TEST(test_desk_client_that_ends_its_side_is_answered)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     int fd = say(&clerk, POST("a", "0") POST("b", "0"));
     struct tc_desk_call *call = take(&clerk);
     TC_CHECK_EQ(shutdown(fd, SHUT_WR), 0);
@@ -262,7 +171,7 @@ TC_TEST(test_desk_client_that_ends_its_side_and_resets_leaves_nothing)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     int fd = say(&clerk, POST("a", "0"));
     struct tc_desk_call *call = take(&clerk);
     TC_CHECK_EQ(shutdown(fd, SHUT_WR), 0);
@@ -284,7 +193,7 @@ TC_TEST(test_desk_close_refuses_what_waits_and_what_comes)
     static struct clerk clerk;
     int fds[4];
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     for (int i = 0; i < 4; i++) {
         fds[i] = say(&clerk, POST("a", "0"));
     }
@@ -306,7 +215,7 @@ TC_TEST(test_desk_call_taken_before_the_close_may_still_be_answered)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     int fd = say(&clerk, POST("a", "0"));
     struct tc_desk_call *call = take(&clerk);
     tc_http_desk_close(&clerk.desk);
@@ -348,7 +257,7 @@ TC_TEST(test_desk_storm_answers_or_refuses_every_request)
     pthread_t thread;
     int refused = 0;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/d/{name}", 7, 100000);
     TC_CHECK_EQ(pthread_create(&thread, NULL, serve_some, &clerk), 0);
     for (int round = 0; round < ROUNDS; round++) {
         int fds[CLIENTS];

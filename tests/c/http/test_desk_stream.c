@@ -1,60 +1,10 @@
 /* Calls of the desk that a fiber serves: bodies and answers in pieces, with the test as the
  * clerk. */
-#include "handler_support.h"
+#include "desk_support.h"
 
-#include "base/mem.h"
 #include "http/desk_stream.h"
 
 /* ---- helpers ------------------------------------------------------------------------------ */
-
-struct clerk {
-    struct tc_http_desk desk;
-    _Atomic int freed;
-    struct tc_runtime *runtime;
-    struct tc_http_server *server;
-    struct tc_server *net;
-};
-
-static void ring(struct tc_http_desk *desk)
-{
-    (void)desk; /* the test looks by itself */
-}
-
-static void free_desk(struct tc_http_desk *desk)
-{
-    atomic_fetch_add(&tc_container_of(desk, struct clerk, desk)->freed, 1);
-}
-
-static const struct tc_http_desk_ops desk_ops = {.ring = ring, .free = free_desk};
-
-static void open_desk(struct clerk *clerk)
-{
-    struct tc_http_options options = {.desk = &clerk->desk};
-
-    memset(clerk, 0, sizeof *clerk);
-    tc_http_desk_init(&clerk->desk, &desk_ops);
-    clerk->desk.max_body = 10000000;
-    clerk->desk.body_timeout_ns = SECONDS(30);
-    TC_CHECK_EQ(tc_http_patterns_add(&clerk->desk.patterns, "/s", 2,
-                                     TC_HTTP_METHOD_BIT(TC_HTTP_POST), TC_HTTP_DESK_STREAMS | 3),
-                0);
-    clerk->runtime = start_runtime(2);
-    TC_CHECK_EQ(tc_http_server_new(&options, &clerk->server), 0);
-    TC_CHECK_EQ(tc_http_server_start(clerk->server, clerk->runtime), 0);
-    clerk->net = tc_http_server_net(clerk->server);
-}
-
-static void close_desk(struct clerk *clerk)
-{
-    tc_server_abort(clerk->net);
-    TC_CHECK_EQ(tc_server_wait(clerk->net, tc_deadline_after_ns(SECONDS(20))), 0);
-    tc_http_server_free(clerk->server);
-    tc_http_desk_close(&clerk->desk);
-    tc_http_desk_release(&clerk->desk);
-    TC_CHECK_EQ(atomic_load(&clerk->freed), 1);
-    stop_runtime(clerk->runtime);
-    TC_CHECK_EQ(tc_mem_bytes_in_use() - tc_mem_bytes_reserved(), 0); /* pools keep what they had */
-}
 
 /* Take notice of what there is, and send what was put. */
 static void turn(struct clerk *clerk)
@@ -112,36 +62,6 @@ static void begin_answer(struct tc_desk_call *call)
     tc_desk_call_answer(call, reply);
 }
 
-static int say(struct clerk *clerk, const char *text)
-{
-    int fd = connect_to(clerk->net);
-
-    TC_CHECK_EQ(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-    return fd;
-}
-
-static const char *hear(int fd, const char *part)
-{
-    static char heard[4096];
-    size_t len = 0;
-    ssize_t n;
-
-    do {
-        n = recv(fd, heard + len, sizeof heard - len - 1, 0);
-        len += n > 0 ? (size_t)n : 0;
-        heard[len] = '\0';
-    } while (n > 0 && (part == NULL || strstr(heard, part) == NULL));
-    return heard;
-}
-
-static void reset_client(int fd)
-{
-    struct linger linger = {.l_onoff = 1, .l_linger = 0};
-
-    TC_CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
-    close(fd);
-}
-
 #define WITHOUT_BODY "POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
 #define CHUNKED "POST /s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -151,7 +71,7 @@ TC_TEST(test_desk_stream_answer_is_sent_piece_by_piece)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/s", TC_HTTP_DESK_STREAMS | 3, 10000000);
     int fd = say(&clerk, WITHOUT_BODY WITHOUT_BODY);
     for (int i = 0; i < 2; i++) { /* the connection stays */
         struct tc_desk_call *call = take(&clerk);
@@ -173,7 +93,7 @@ TC_TEST(test_desk_stream_answer_that_breaks_has_no_last_chunk)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/s", TC_HTTP_DESK_STREAMS | 3, 10000000);
     int fd = say(&clerk, WITHOUT_BODY);
     struct tc_desk_call *call = take(&clerk);
     begin_answer(call);
@@ -194,7 +114,7 @@ TC_TEST(test_desk_stream_clerk_is_told_when_nobody_takes_the_answer)
     static struct clerk clerk;
     static const char bytes[65536];
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/s", TC_HTTP_DESK_STREAMS | 3, 10000000);
     int fd = say(&clerk, WITHOUT_BODY);
     struct tc_desk_call *call = take(&clerk);
     int rc = 0;
@@ -223,7 +143,7 @@ TC_TEST(test_desk_stream_body_is_taken_while_it_arrives)
     struct tc_desk_piece *piece = NULL;
     int rc;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/s", TC_HTTP_DESK_STREAMS | 3, 10000000);
     int fd = say(&clerk, CHUNKED "3\r\none\r\n");
     struct tc_desk_call *call = take(&clerk);
     TC_CHECK(call->is_streamed && call->body_len == 0);
@@ -258,7 +178,7 @@ TC_TEST(test_desk_stream_client_that_resets_is_an_error_of_the_body)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/s", TC_HTTP_DESK_STREAMS | 3, 10000000);
     int fd = say(&clerk, CHUNKED "3\r\none\r\n");
     struct tc_desk_call *call = take(&clerk);
     reset_client(fd);
@@ -273,7 +193,7 @@ TC_TEST(test_desk_stream_close_refuses_a_call_that_waits)
 {
     static struct clerk clerk;
 
-    open_desk(&clerk);
+    open_desk(&clerk, "/s", TC_HTTP_DESK_STREAMS | 3, 10000000);
     int fd = say(&clerk, CHUNKED);
     while (tc_load_relaxed(&clerk.desk.waiting) == 0) { /* relaxed: a look from outside */
         sched_yield();
