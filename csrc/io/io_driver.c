@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/timerfd.h>
@@ -9,6 +10,8 @@
 #include "base/sys.h"
 #include "io/io_internal.h"
 #include "sched/runtime.h"
+
+enum { DESCRIPTORS_FORESEEN = 16384 }; /* 132 KiB of the kernel's memory */
 
 /* ---- type-stable memory -------------------------------------------------------------------- */
 
@@ -87,6 +90,27 @@ static void open_tick(struct tc_io *io, struct tc_runtime *runtime)
     }
 }
 
+/* Who opens the 257th descriptor of a process with threads sleeps until every processor has passed
+ * through the scheduler, because its table grows (an RCU grace period; 4 to 20 ms seen), the 513th
+ * likewise, and that would be a worker in accept. So the table grows here, before there are workers
+ * and perhaps before there are threads at all. The kernel never shrinks it; it is 8 bytes each. */
+static void grow_descriptor_table(int any_fd)
+{
+    struct rlimit limit;
+    int last = DESCRIPTORS_FORESEEN - 1;
+
+    if (tc_sys_getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    if (limit.rlim_cur < DESCRIPTORS_FORESEEN) {
+        last = (int)limit.rlim_cur - 1;
+    }
+    int fd = tc_sys_fcntl(any_fd, F_DUPFD_CLOEXEC, last);
+    if (fd >= 0) { /* else it grows when it must */
+        tc_sys_close(fd);
+    }
+}
+
 static int io_worker_init(struct tc_worker *worker)
 {
     make_shared();
@@ -101,6 +125,9 @@ static int io_worker_init(struct tc_worker *worker)
     }
     tc_timers_init(&io->timers, &shared.timers);
     open_tick(io, worker->runtime);
+    if (worker->index == 0) {
+        grow_descriptor_table(io->poller.queue_fd);
+    }
     worker->io = io;
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 
 #include "sched/idle.h"
@@ -380,5 +381,33 @@ TC_TEST(test_driver_tick_ends_a_sleep_also_if_another_has_taken_it)
     TC_CHECK_EQ(tc_io_driver.poll(sleeper, sleeper, TC_NEVER), 0);
     TC_CHECK_EQ(tc_io_driver.tick(sleeper, 1), -EPERM);
     tc_fault_disarm_all();
+    tc_runtime_free(runtime);
+}
+
+/* The kernel says in FDSize how many descriptors the table has room for. */
+static long descriptor_table_size(void)
+{
+    char text[4096];
+    int fd = tc_sys_open("/proc/self/status", O_RDONLY | O_CLOEXEC, 0);
+    ssize_t len = fd < 0 ? fd : tc_sys_read(fd, text, sizeof text - 1);
+
+    TC_CHECK(len > 0);
+    TC_CHECK_EQ(tc_sys_close(fd), 0);
+    text[len] = '\0';
+    const char *field = strstr(text, "FDSize:");
+    TC_CHECK(field != NULL);
+    return strtol(field + strlen("FDSize:"), NULL, 10);
+}
+
+TC_TEST(test_driver_makes_room_for_descriptors_beforehand)
+{
+    struct tc_runtime_options options = {.workers = 1, .driver = &tc_io_driver};
+    struct tc_runtime *runtime;
+    struct rlimit limit;
+
+    TC_CHECK_EQ(tc_sys_getrlimit(RLIMIT_NOFILE, &limit), 0);
+    long wanted = limit.rlim_cur < 16384 ? (long)limit.rlim_cur : 16384;
+    TC_CHECK_EQ(tc_runtime_new(&options, &runtime), 0);
+    TC_CHECK(descriptor_table_size() >= wanted);
     tc_runtime_free(runtime);
 }
