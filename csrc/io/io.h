@@ -27,12 +27,17 @@ unsigned char *tc_io_scratch(struct tc_worker *worker);
 /* Something that waits for the end of a batch: `arg` and the first `bytes` of the scratch, kept. */
 typedef void tc_io_later_fn(void *arg, struct tc_worker *worker, unsigned char *kept, size_t bytes);
 
-/* For a callback of readiness: have `run` called once all events of this batch are delivered, in
- * the order of these calls; until then tc_io_scratch() is what lies behind the kept bytes. Answers
- * that leave together find their receivers awake, where to wake each costs its sender a third of a
- * small send. Receivers of a large batch have enough to do not to sleep: there is no gain in it.
+/* For a callback of readiness: have `run` called once all events of this batch are delivered;
+ * until then tc_io_scratch() is what lies behind the kept bytes. Answers that leave together find
+ * their receivers awake, where to wake each costs its sender a third of a small send. Receivers of
+ * a large batch have enough to do not to sleep: there is no gain in it, nor in what is large.
+ *
+ * Answers leave in the order in which their events came: where it refuses, what was put off before
+ * has been run. Clients keep that order in what they send next, and connections that are served in
+ * the order in which they were opened lie behind one another in memory: out of order, 1000 of them
+ * cost the raw epoll program 8 % more for each echo.
  * Parks: never   Threads: a worker
- * Returns false: it was the only event or the last, the batch is large, or there is no room:
+ * Returns false: it is the only event, the batch is large, `bytes` are many, or there is no room:
  * do it now. */
 TC_NODISCARD bool tc_io_put_off(struct tc_worker *worker, tc_io_later_fn *run, void *arg,
                                 size_t bytes);

@@ -326,8 +326,10 @@ bool tc_io_put_off(struct tc_worker *worker, tc_io_later_fn *run, void *arg, siz
 {
     struct tc_io *io = tc__io_of(worker);
     size_t kept = io->kept + (bytes + 63) / 64 * 64; /* nobody else's cache line */
+    bool is_alone = io->undelivered == 0 && io->later_count == 0;
 
-    if (io->undelivered == 0 || kept > TC_IO_KEPT_BYTES) {
+    if (is_alone || bytes > TC_IO_LATER_BYTES || kept > TC_IO_KEPT_BYTES) {
+        run_later(worker); /* they came first */
         return false;
     }
     io->later[io->later_count++] = (struct tc_io_later){run, arg, io->scratch + io->kept, bytes};

@@ -12,6 +12,7 @@
 enum {
     TC_IO_KEPT_BYTES = 64 * 1024, /* of the scratch, for what is put off */
     TC_IO_LATER_MAX = 64, /* events of a batch of which something is put off */
+    TC_IO_LATER_BYTES = 4096, /* at most, of one that is put off */
 };
 
 /* One call of tc_io_put_off. */

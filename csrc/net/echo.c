@@ -7,8 +7,6 @@
 #include "io/io.h"
 #include "sched/worker.h"
 
-enum { LITTLE = 4096 }; /* bytes of an answer that may wait for others */
-
 /* What the peer did not take at once, copied: the scratch buffer does not survive a park. */
 struct echo_state {
     unsigned char *data; /* owned; NULL: nothing is unsent                                       */
@@ -84,7 +82,7 @@ static enum tc_verdict echo_react(struct tc_conn *conn, struct tc_worker *worker
         return got == 0 ? TC_CONN_CLOSE : tc_conn_fail(conn, (int)got);
     }
     tc_conn_count_in(conn, (uint64_t)got);
-    if (got <= LITTLE && tc_io_put_off(worker, answer_later, conn, (size_t)got)) {
+    if (tc_io_put_off(worker, answer_later, conn, (size_t)got)) {
         return TC_CONN_LATER;
     }
     return answer(conn, scratch, (size_t)got);
