@@ -520,3 +520,44 @@ def test_drain_sends_at_once_only_what_is_much_or_alone() -> None:
 
     with peer:
         assert tinycoro.run(main()) == [5, 0, 1000, 20_000, 0]
+
+
+def test_drains_of_one_turn_send_in_their_order() -> None:
+    """What comes last, or is much, does not leave before what was written earlier."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    waiting: list[int] = []
+    order: list[int] = []
+
+    async def answer(number: int, size: int, gate: tinycoro.Event, seen: tinycoro.Event) -> None:
+        _, writer = await tinycoro.open_connection(sock=pairs[number][0])
+        waiting.append(number)
+        await gate.wait()
+        writer.write(bytes(size))
+        await writer.drain()
+        await seen.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main(sizes: list[int]) -> None:
+        gate, seen = tinycoro.Event(), tinycoro.Event()
+        loop = tinycoro.get_running_loop()
+
+        def arrived(number: int, peer: socket.socket) -> None:
+            order.append(number)
+            loop.remove_reader(peer)
+            if len(order) == len(pairs):
+                seen.set()
+
+        for number, (_, peer) in enumerate(pairs):
+            loop.add_reader(peer, arrived, number, peer)
+        async with tinycoro.TaskGroup() as group:
+            for number, size in enumerate(sizes):
+                group.create_task(answer(number, size, gate, seen))
+            while len(waiting) < len(pairs):
+                await tinycoro.sleep(0)
+            gate.set()
+
+    tinycoro.run(main([100, 20_000, 100]))
+    for _, peer in pairs:
+        peer.close()
+    assert order == waiting == [0, 1, 2]
