@@ -36,6 +36,18 @@ static bool is_same_tag(const struct tag *a, const struct tag *b, bool is_strong
            !(is_strong && (a->is_weak || b->is_weak));
 }
 
+bool tc_http_etag_is_one(const char *text, size_t len)
+{
+    struct tag tag;
+
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] <= ' ' || text[i] == 0x7f) {
+            return false;
+        }
+    }
+    return len != 0 && read_tag(text, len, &tag) == len;
+}
+
 bool tc_http_etag_is_in(const char *list, size_t len, const struct tc_http_validators *validators,
                         bool is_strong)
 {

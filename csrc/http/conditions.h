@@ -36,6 +36,9 @@ int tc_http_conditions_check(const struct tc_http_lines *lines,
 bool tc_http_conditions_may_range(const struct tc_http_lines *lines,
                                   const struct tc_http_validators *validators, int64_t now);
 
+/* True if the text is one entity tag (RFC 9110 8.8.3). */
+bool tc_http_etag_is_one(const char *text, size_t len);
+
 /* True if a list of entity tags, or '*', names this one. `is_strong`: two weak tags, or a weak and
  * a strong one, are never the same. */
 bool tc_http_etag_is_in(const char *list, size_t len, const struct tc_http_validators *validators,

@@ -7,12 +7,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sys.h"
-#include "http/chars.h"
 #include "http/path.h"
 #include "http/static_cache.h"
 #include "http/static_file.h"
 #include "http/static_send.h"
-#include "sched/blocking.h"
 #include "sched/worker.h"
 
 enum { LOCATION_BYTES = TC_HTTP_ANSWER_HEAD_BYTES - 512 };
@@ -20,6 +18,7 @@ enum { LOCATION_BYTES = TC_HTTP_ANSWER_HEAD_BYTES - 512 };
 struct tc_static {
     struct tc_http_handler handler;
     struct tc_static_root root;
+    struct tc_http_answer_field fields[TC_STATIC_FIELDS_MAX]; /* owned text; root.terms.fields */
     int64_t recheck_ns;
     _Atomic uint64_t lookups;
     _Atomic uint64_t offloads;
@@ -75,54 +74,6 @@ static const struct tc_http_answer *static_glance(struct tc_http_handler *handle
     }
     bool is_small = body->fd < 0 && body->whole.body_len <= TC_HTTP_GLANCE_BODY;
     return is_small || request->method == TC_HTTP_HEAD ? &body->whole : NULL;
-}
-
-/* ---- looking up --------------------------------------------------------------------------- */
-
-static int64_t look_blocking(void *arg)
-{
-    return tc__static_lookup(arg);
-}
-
-/* Look the path up, off the worker if that waits for the disk. Returns 0 with the lookup's
- * result. */
-static TC_MAY_PARK int look(struct tc_static *route, struct tc_static_lookup *lookup)
-{
-    tc_fetch_add_relaxed(&route->lookups, 1); /* relaxed: a statistic */
-    lookup->may_block = false;
-    int rc = tc__static_lookup(lookup);
-    if (rc == -EAGAIN) {
-        tc_fetch_add_relaxed(&route->offloads, 1); /* relaxed: a statistic */
-        lookup->may_block = true;
-        rc = (int)tc_blocking_run(look_blocking, lookup);
-    }
-    return rc;
-}
-
-static int status_of(int error)
-{
-    switch (error) {
-    case -ENOENT:
-    case -ENOTDIR:
-    case -ENAMETOOLONG:
-    case -ELOOP:
-    case -EXDEV:
-    case -ENXIO:
-    case -ENODEV:
-    case -EINVAL:
-        return 404;
-    case -EACCES:
-    case -EPERM:
-        return 403;
-    case -EAGAIN:
-    case -EBUSY:
-    case -EMFILE:
-    case -ENFILE:
-    case -ENOMEM:
-        return 503;
-    default:
-        return 500;
-    }
 }
 
 /* ---- on a fiber --------------------------------------------------------------------------- */
@@ -198,7 +149,7 @@ static TC_MAY_PARK void send_found(struct tc_static *route, struct tc_http_call 
         send_listing(call, lookup);
         break;
     default:
-        tc__static_refuse(call, status_of(lookup->error), NULL, NULL);
+        tc__static_refuse(call, tc__static_status(lookup->error), NULL, NULL);
     }
     if (lookup->file != NULL) {
         tc__static_release(lookup->file);
@@ -222,14 +173,15 @@ static TC_MAY_PARK void look_and_send(struct tc_static *route, struct tc_http_ca
     lookup->path_len = rest.len;
     memcpy(lookup->path, rest.at, rest.len);
     lookup->path[rest.len] = '\0';
-    int rc = look(route, lookup);
+    tc_fetch_add_relaxed(&route->lookups, 1); /* relaxed: a statistic */
+    int rc = tc__static_look(lookup, &route->offloads);
     if (known != NULL) {
         tc_store_relaxed(&known->is_checking, false); /* relaxed: see is_fresh */
     }
     if (rc == 0) {
         send_found(route, call, lookup, known);
     } else {
-        tc__static_refuse(call, status_of(rc), NULL, NULL);
+        tc__static_refuse(call, tc__static_status(rc), NULL, NULL);
     }
     tc_mem_free(lookup, sizeof *lookup);
 }
@@ -290,9 +242,9 @@ static void static_free(struct tc_http_handler *handler)
     struct tc_static *route = route_of(handler);
 
     tc__static_cache_fini(&route->cache);
-    for (size_t i = 0; i < route->root.field_count; i++) {
-        free_text(route->root.fields[i].name);
-        free_text(route->root.fields[i].value);
+    for (size_t i = 0; i < route->root.terms.field_count; i++) {
+        free_text(route->fields[i].name);
+        free_text(route->fields[i].value);
     }
     if (route->root.fd >= 0) {
         (void)tc_sys_close(route->root.fd); /* nothing was written */
@@ -307,10 +259,12 @@ static const struct tc_http_handler_ops static_ops = {
     .free = static_free,
 };
 
-static int copy_fields(struct tc_static_root *root, const struct tc_static_options *options)
+static int copy_fields(struct tc_static *route, const struct tc_static_options *options)
 {
-    size_t bytes = 0;
+    struct tc_static_terms *terms = &route->root.terms;
 
+    terms->status = 200;
+    terms->fields = route->fields;
     if (options->field_count > TC_STATIC_FIELDS_MAX) {
         return -E2BIG;
     }
@@ -320,17 +274,14 @@ static int copy_fields(struct tc_static_root *root, const struct tc_static_optio
             tc__static_is_own_field(field->name)) {
             return -EINVAL;
         }
-        bytes += strlen(field->name) + strlen(field->value) + 4;
-        root->has_nosniff = root->has_nosniff || tc_http_is_word(field->name, strlen(field->name),
-                                                                 "x-content-type-options", 22);
-        struct tc_http_answer_field *copy = &root->fields[root->field_count++];
+        struct tc_http_answer_field *copy = &route->fields[terms->field_count++];
         copy->name = copy_text(field->name);
         copy->value = copy_text(field->value);
         if (copy->name == NULL || copy->value == NULL) {
             return -ENOMEM;
         }
     }
-    return bytes > TC_HTTP_ANSWER_HEAD_BYTES / 2 ? -E2BIG : 0;
+    return tc__static_terms_read(terms);
 }
 
 /* Find out what the kernel's openat2 can do. An older one, or a filter, may know nothing of it. */
@@ -351,9 +302,10 @@ static void probe(struct tc_static_root *root)
     }
 }
 
-static int fill_root(struct tc_static_root *root, const char *directory,
+static int fill_root(struct tc_static *route, const char *directory,
                      const struct tc_static_options *options)
 {
+    struct tc_static_root *root = &route->root;
     size_t index_len = options->index == NULL ? 0 : strlen(options->index);
 
     if (index_len >= sizeof root->index ||
@@ -366,7 +318,7 @@ static int fill_root(struct tc_static_root *root, const char *directory,
     root->listing = options->listing;
     root->precompressed = options->precompressed;
     root->content_bytes = TC_STATIC_CONTENT_BYTES;
-    int rc = copy_fields(root, options);
+    int rc = copy_fields(route, options);
     if (rc != 0) {
         return rc;
     }
@@ -428,7 +380,7 @@ int tc_http_server_static(struct tc_http_server *server, const char *prefix, con
     route->recheck_ns = options->recheck_ns;
     route->root.fd = -1;
     tc__static_cache_init(&route->cache, options->cache_bytes);
-    int rc = fill_root(&route->root, directory, options);
+    int rc = fill_root(route, directory, options);
     if (rc == 0) {
         rc = add_route(server, prefix, route);
     }

@@ -37,12 +37,12 @@
 #define TC_HTTP_STATIC_H
 
 #include "http/server.h"
+#include "http/static_terms.h"
 
 struct tc_static;
 
 enum {
     TC_STATIC_CONTENT_BYTES = 64 * 1024, /* a file of at most so many is kept in memory */
-    TC_STATIC_FIELDS_MAX = 32,
     TC_STATIC_PATH_BYTES = 4096, /* of a path below the directory, less than */
 };
 

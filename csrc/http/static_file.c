@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sys.h"
-#include "http/chars.h"
 #include "http/date.h"
 #include "http/media.h"
 
@@ -51,6 +50,17 @@ static int walk(const struct tc_static_root *root, const char *path)
     }
 }
 
+/* As open(2) does. */
+static int open_anywhere(const char *path, bool may_block)
+{
+    if (may_block) {
+        return tc_sys_open(path, OPEN_FLAGS, 0);
+    }
+    int fd = tc_sys_openat2(AT_FDCWD, path, OPEN_FLAGS, CACHED_ONLY);
+    /* An older kernel, or a filter, knows nothing of it. */
+    return fd == -ENOSYS || fd == -EPERM || fd == -EINVAL ? -EAGAIN : fd;
+}
+
 static unsigned resolve_flags(const struct tc_static_root *root)
 {
     return TC_SYS_BENEATH | TC_SYS_NO_MAGICLINKS | (root->follow_links ? 0U : TC_SYS_NO_SYMLINKS);
@@ -60,6 +70,9 @@ int tc__static_open(const struct tc_static_root *root, const char *path, bool ma
 {
     unsigned resolve = resolve_flags(root);
 
+    if (root->is_open) {
+        return open_anywhere(path, may_block);
+    }
     if (!may_block) {
         return root->has_cached ? tc_sys_openat2(root->fd, path, OPEN_FLAGS, resolve | CACHED_ONLY)
                                 : -EAGAIN;
@@ -181,27 +194,30 @@ static bool is_known(const struct tc_static_file *known, const struct seen *seen
 
 /* ---- making ------------------------------------------------------------------------------- */
 
-bool tc__static_is_own_field(const char *name)
+/* What says that there are conditions and ranges, where the terms do not say it. */
+static size_t put_validators(const struct tc_static_terms *terms, const struct tc_static_body *body,
+                             struct tc_http_answer_field *out)
 {
-    static const char *const own[] = {"accept-ranges", "content-encoding", "content-range", "etag",
-                                      "last-modified"};
+    size_t count = 0;
 
-    for (size_t i = 0; i < TC_ARRAY_LEN(own); i++) {
-        if (tc_http_is_word(name, strlen(name), own[i], strlen(own[i]))) {
-            return true;
-        }
+    if (terms->etag == NULL) {
+        out[count++] = (struct tc_http_answer_field){"ETag", body->etag};
     }
-    return false;
+    if (terms->modified_text == NULL) {
+        out[count++] = (struct tc_http_answer_field){"Last-Modified", body->modified_text};
+    }
+    if (!terms->has_ranges) {
+        out[count++] = (struct tc_http_answer_field){"Accept-Ranges", "bytes"};
+    }
+    return count;
 }
 
 size_t tc__static_fields(const struct tc_static_root *root, const struct tc_static_file *file,
                          const struct tc_static_body *body, struct tc_http_answer_field *out)
 {
-    size_t count = 0;
+    const struct tc_static_terms *terms = &root->terms;
+    size_t count = terms->is_plain ? 0 : put_validators(terms, body, out);
 
-    out[count++] = (struct tc_http_answer_field){"ETag", body->etag};
-    out[count++] = (struct tc_http_answer_field){"Last-Modified", body->modified_text};
-    out[count++] = (struct tc_http_answer_field){"Accept-Ranges", "bytes"};
     if (body == &file->bodies[TC_HTTP_GZIP]) {
         out[count++] = (struct tc_http_answer_field){"Content-Encoding", "gzip"};
     } else if (body == &file->bodies[TC_HTTP_BR]) {
@@ -210,11 +226,13 @@ size_t tc__static_fields(const struct tc_static_root *root, const struct tc_stat
     if (root->precompressed) {
         out[count++] = (struct tc_http_answer_field){"Vary", "Accept-Encoding"};
     }
-    if (!root->has_nosniff) {
+    if (!terms->has_nosniff) {
         out[count++] = (struct tc_http_answer_field){"X-Content-Type-Options", "nosniff"};
     }
-    memcpy(out + count, root->fields, root->field_count * sizeof *out);
-    return count + root->field_count;
+    for (size_t i = 0; i < terms->field_count; i++) {
+        out[count++] = terms->fields[i];
+    }
+    return count;
 }
 
 /* An answer's head; its body is the caller's business. */
@@ -288,7 +306,8 @@ static int read_content(const struct tc_static_lookup *lookup, struct seen *seen
     return 0;
 }
 
-static void describe(struct tc_static_body *body, const struct tc_static_stamp *stamp)
+static void describe(struct tc_static_body *body, const struct tc_static_stamp *stamp,
+                     const struct tc_static_terms *terms)
 {
     int64_t now = tc_clock_wall_seconds();
     int64_t modified = stamp->modified_ns / TC_NS_PER_SEC;
@@ -299,12 +318,15 @@ static void describe(struct tc_static_body *body, const struct tc_static_stamp *
     (void)snprintf(body->etag, sizeof body->etag, "%s\"%llx-%llx-%llx\"", body->is_weak ? "W/" : "",
                    (unsigned long long)stamp->modified_ns, (unsigned long long)stamp->size,
                    (unsigned long long)stamp->inode);
-    body->validators.etag = body->etag;
-    body->validators.etag_len = strlen(body->etag);
+    body->validators.etag = terms->etag == NULL ? body->etag : terms->etag;
+    body->validators.etag_len = strlen(body->validators.etag);
     /* RFC 9110 8.8.2.1: not in the future. */
     body->validators.modified = modified < now ? modified : now;
     tc_http_date_format(body->validators.modified, body->modified_text);
     body->modified_text[TC_HTTP_DATE_BYTES] = '\0';
+    if (terms->modified_text != NULL) {
+        body->validators.modified = terms->modified;
+    }
 }
 
 /* Make a body of what was seen, which gives away its descriptor. Returns as read_content. */
@@ -312,11 +334,12 @@ static int make_body(const struct tc_static_lookup *lookup, struct tc_static_fil
                      struct seen *seen)
 {
     struct tc_static_body *body = &file->bodies[coding];
+    const struct tc_static_terms *terms = &lookup->root->terms;
     uint64_t size = seen->stamp.size;
 
-    describe(body, &seen->stamp);
-    int rc = make_head(lookup->root, file, body, 200, &body->whole);
-    if (rc == 0) {
+    describe(body, &seen->stamp, terms);
+    int rc = make_head(lookup->root, file, body, terms->status, &body->whole);
+    if (rc == 0 && !terms->is_plain) {
         rc = make_head(lookup->root, file, body, 304, &body->unchanged);
     }
     if (rc == 0 && size != 0 && size <= lookup->root->content_bytes) {
@@ -352,6 +375,7 @@ static void free_file(struct tc_static_file *file)
 static int make_file(struct tc_static_lookup *lookup, const char *name,
                      struct seen seen[TC_HTTP_CODING_COUNT])
 {
+    const struct tc_static_terms *terms = &lookup->root->terms;
     size_t bytes = sizeof(struct tc_static_file) + lookup->path_len;
     struct tc_static_file *file = tc_mem_zalloc(bytes);
     int rc = 0;
@@ -361,7 +385,7 @@ static int make_file(struct tc_static_lookup *lookup, const char *name,
     }
     file->bytes = bytes;
     file->hash = lookup->hash;
-    file->type = tc_http_media_type(name, strlen(name));
+    file->type = terms->is_typed ? terms->content_type : tc_http_media_type(name, strlen(name));
     file->path_len = lookup->path_len;
     memcpy(file->path, lookup->path, lookup->path_len);
     for (int coding = 0; coding < TC_HTTP_CODING_COUNT; coding++) {
@@ -448,6 +472,9 @@ static int find(struct tc_static_lookup *lookup)
     char *path = lookup->path + 1; /* behind the slash */
     size_t len = lookup->path_len - 1;
 
+    if (lookup->root->is_open) {
+        return find_file(lookup, lookup->path);
+    }
     if (len != 0 && path[len - 1] != '/') {
         int rc = find_file(lookup, path);
         if (rc == -EISDIR) {

@@ -1,5 +1,5 @@
-/* http/static_file.h — a path below a directory, looked up: what can be sent for it. For the files
- * of the static route.
+/* http/static_file.h — a path, looked up: what can be sent for it. For the files of the static
+ * route, below its directory, and those that a handler answers with, anywhere.
  *
  * A file is what a path leads to, with up to three bodies: itself and its compressed siblings. It
  * is made once and then constant but for three hints; it lives as long as somebody has a reference,
@@ -31,20 +31,19 @@ enum {
     TC_STATIC_OWN_FIELDS = 8,
 };
 
-/* The directory, and how to look in it. Constant. */
+/* Where to look, how, and what is said of what is found. Constant. */
 struct tc_static_root {
-    int fd; /* owned */
+    int fd; /* owned; the directory, but for is_open */
+    bool is_open; /* paths are the program's own, and lead where open(2) says they do */
     bool has_openat2;
     bool has_cached; /* openat2 can be told not to wait for the disk */
     bool follow_links;
     bool dotfiles;
     bool listing;
     bool precompressed;
-    bool has_nosniff; /* the caller's own word on it */
     uint64_t content_bytes; /* a larger file is not read into memory */
     char index[TC_STATIC_NAME_BYTES]; /* empty: none */
-    struct tc_http_answer_field fields[TC_STATIC_FIELDS_MAX]; /* owned text */
-    size_t field_count;
+    struct tc_static_terms terms;
 };
 
 /* What tells that a file is still the same. */
@@ -64,8 +63,8 @@ struct tc_static_body {
     char etag[TC_STATIC_ETAG_BYTES]; /* terminated */
     char modified_text[TC_STATIC_DATE_TEXT_BYTES]; /* terminated */
     struct tc_http_validators validators;
-    struct tc_http_answer whole; /* 200; with the content, if that is in memory */
-    struct tc_http_answer unchanged; /* 304 */
+    struct tc_http_answer whole; /* with the content, if that is in memory */
+    struct tc_http_answer unchanged; /* 304; nothing where the terms are plain */
 };
 
 struct tc_static_file {
@@ -76,7 +75,7 @@ struct tc_static_file {
     _Atomic bool was_used; /* since the cache looked for room */
     _Atomic int64_t fresh_until_ns;
     uint64_t hash; /* of path */
-    const char *type; /* constant text */
+    const char *type; /* constant text, or the terms'; NULL: none */
     unsigned available; /* TC_HTTP_CODING_BITs */
     uint32_t descriptors;
     uint64_t bytes; /* of memory */
@@ -104,7 +103,7 @@ struct tc_static_lookup {
     size_t page_len;
     size_t page_size;
     uint64_t hash; /* of path, for the cache */
-    size_t path_len; /* what is asked for: "/..." */
+    size_t path_len; /* what is asked for: "/...", or any path where the root is open */
     char path[TC_STATIC_PATH_BYTES + TC_STATIC_NAME_BYTES + 8]; /* terminated; room for endings */
 };
 
@@ -113,18 +112,16 @@ struct tc_static_lookup {
  * Returns 0 with `kind`, or -EAGAIN. */
 TC_NODISCARD int tc__static_lookup(struct tc_static_lookup *lookup);
 
-/* Open `path`, which is relative, beneath the directory, without waiting if it must not block.
+/* Open `path`, which is relative, beneath the directory, or wherever an open root has it, without
+ * waiting if it must not block.
  * Returns a descriptor, -EAGAIN, or why not. */
 TC_NODISCARD int tc__static_open(const struct tc_static_root *root, const char *path,
                                  bool may_block);
 
-/* The fields of an answer with a body, TC_STATIC_OWN_FIELDS + root->field_count at most. Returns
- * how many. */
+/* The fields of an answer with a body, TC_STATIC_OWN_FIELDS + root->terms.field_count at most.
+ * Returns how many. */
 size_t tc__static_fields(const struct tc_static_root *root, const struct tc_static_file *file,
                          const struct tc_static_body *body, struct tc_http_answer_field *out);
-
-/* True if the route writes this field itself. */
-bool tc__static_is_own_field(const char *name);
 
 /* Add a reference; the caller has one, or found it in the cache since the last park. Give one
  * back. */

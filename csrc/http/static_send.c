@@ -19,6 +19,10 @@ enum {
     CONTENT_RANGE_BYTES = 80,
 };
 
+_Static_assert((int)PART_BYTES >=
+                   (int)TC_STATIC_TYPE_BYTES + (int)BOUNDARY_BYTES + (int)CONTENT_RANGE_BYTES + 64,
+               "room for every type");
+
 /* ---- refusals ----------------------------------------------------------------------------- */
 
 void tc__static_refuse(struct tc_http_call *call, int status, const char *name, const char *value)
@@ -36,6 +40,52 @@ void tc__static_refuse(struct tc_http_call *call, int status, const char *name, 
     };
 
     TC_IGNORE(tc_http_reply(call, &response)); /* an error is the connection's, which ends */
+}
+
+int tc__static_status(int error)
+{
+    switch (error) {
+    case -ENOENT:
+    case -ENOTDIR:
+    case -EISDIR:
+    case -ENAMETOOLONG:
+    case -ELOOP:
+    case -EXDEV:
+    case -ENXIO:
+    case -ENODEV:
+    case -EINVAL:
+        return 404;
+    case -EACCES:
+    case -EPERM:
+        return 403;
+    case -EAGAIN:
+    case -EBUSY:
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM:
+        return 503;
+    default:
+        return 500;
+    }
+}
+
+/* ---- looking up --------------------------------------------------------------------------- */
+
+static int64_t look_blocking(void *arg)
+{
+    return tc__static_lookup(arg);
+}
+
+int tc__static_look(struct tc_static_lookup *lookup, _Atomic uint64_t *offloads)
+{
+    lookup->may_block = false;
+    int rc = tc__static_lookup(lookup);
+    if (rc == -EAGAIN) {
+        tc_fetch_add_relaxed(offloads, 1); /* relaxed: a statistic */
+        lookup->may_block = true;
+        rc = (int)tc_blocking_run(look_blocking, lookup);
+    }
+    return rc;
 }
 
 /* ---- bytes of a file ---------------------------------------------------------------------- */
@@ -165,7 +215,7 @@ static TC_MAY_PARK int send_whole(const struct job *job)
     if (job->body->fd < 0) {
         return tc_http_reply_answer(job->call, &job->body->whole);
     }
-    struct tc_http_response response = response_of(job, 200, fields, NULL);
+    struct tc_http_response response = response_of(job, job->root->terms.status, fields, NULL);
     return send_body(job, &response, 0, job->body->stamp.size);
 }
 
@@ -194,14 +244,16 @@ static size_t write_part(const struct job *job, const char *boundary,
 {
     char content_range[CONTENT_RANGE_BYTES];
     const char *before = is_first ? "" : "\r\n";
+    const char *type = job->file->type;
 
     if (range == NULL) {
         return (size_t)snprintf(out, PART_BYTES, "\r\n--%s--\r\n", boundary);
     }
     write_content_range(range, job->body->stamp.size, content_range);
-    return (size_t)snprintf(out, PART_BYTES,
-                            "%s--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n", before,
-                            boundary, job->file->type, content_range);
+    return (size_t)snprintf(out, PART_BYTES, "%s--%s\r\n%s%s%sContent-Range: %s\r\n\r\n", before,
+                            boundary,
+                            type == NULL ? "" : "Content-Type: ", type == NULL ? "" : type,
+                            type == NULL ? "" : "\r\n", content_range);
 }
 
 static uint64_t measure_parts(const struct job *job, const char *boundary,
@@ -293,7 +345,7 @@ static int read_ranges(const struct job *job, const struct tc_http_lines *lines,
 {
     struct tc_http_text value;
 
-    if (tc_http_call_method(job->call) != TC_HTTP_GET ||
+    if (tc_http_call_method(job->call) != TC_HTTP_GET || !job->root->terms.may_range ||
         !tc_http_call_field(job->call, TC_HTTP_FIELD_RANGE, &value) ||
         tc_http_call_is_repeated(job->call, TC_HTTP_FIELD_RANGE) ||
         !tc_http_conditions_may_range(lines, &job->body->validators, now)) {
@@ -316,8 +368,12 @@ void tc__static_send(const struct tc_static_root *root, struct tc_http_call *cal
         .offloads = offloads,
     };
     char content_range[CONTENT_RANGE_BYTES];
-    int status = tc_http_conditions_check(&lines, &job.body->validators, now);
 
+    if (root->terms.is_plain) {
+        TC_IGNORE(send_whole(&job)); /* the connection's */
+        return;
+    }
+    int status = tc_http_conditions_check(&lines, &job.body->validators, now);
     if (status == 412) {
         tc__static_refuse(call, 412, NULL, NULL);
         return;

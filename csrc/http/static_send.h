@@ -1,4 +1,4 @@
-/* http/static_send.h — a file of the static route, as the answer to a call: whole, in part, or not
+/* http/static_send.h — a file as the answer to a call: looked up, and sent whole, in part, or not
  * at all.
  *
  * WHO MAY CALL: the call's fiber, which holds the file.
@@ -8,6 +8,14 @@
 
 #include "http/handler.h"
 #include "http/static_file.h"
+
+/* Look the path up, off the worker if that waits for the disk, which `offloads` counts.
+ * Parks: may   Returns 0 with the lookup's result, or -errno: it could not be looked for. */
+TC_MAY_PARK TC_NODISCARD int tc__static_look(struct tc_static_lookup *lookup,
+                                             _Atomic uint64_t *offloads);
+
+/* The status for a path that leads to no file, by its -errno: 404, 403, 503 or 500. */
+int tc__static_status(int error);
 
 /* Answer. What goes wrong is the connection's. `offloads` counts what had to be read by the
  * blocking pool first. Parks: may */

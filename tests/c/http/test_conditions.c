@@ -56,6 +56,27 @@ static bool may_range(const char *etag, const char *text)
     return tc_http_conditions_may_range(&lines, &own, NOW);
 }
 
+TC_TEST(test_conditions_one_etag_is_told_from_what_is_none)
+{
+    static const struct {
+        const char *text;
+        bool is_one;
+    } cases[] = {
+        {"\"a\"", true},        {"W/\"a\"", true},  {"\"\"", true},
+        {"\"\xc3\xa4\"", true}, {"", false},        {"a", false},
+        {"\"", false},          {"w/\"a\"", false}, {"\"a\", \"b\"", false},
+        {"\"a b\"", false},     {"*", false},       {"\"a\"b", false},
+        {"\"\x7f\"", false},
+    };
+
+    for (size_t i = 0; i < TC_ARRAY_LEN(cases); i++) {
+        bool is_one = tc_http_etag_is_one(cases[i].text, strlen(cases[i].text));
+        if (is_one != cases[i].is_one) {
+            tc_test_failf("%s", cases[i].text);
+        }
+    }
+}
+
 TC_TEST(test_conditions_etag_lists_are_compared_weakly_or_strongly)
 {
     static const struct {
