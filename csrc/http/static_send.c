@@ -212,7 +212,7 @@ static TC_MAY_PARK int send_whole(const struct job *job)
 {
     struct tc_http_answer_field fields[TC_STATIC_OWN_FIELDS + TC_STATIC_FIELDS_MAX];
 
-    if (job->body->fd < 0) {
+    if (job->body->fd < 0 || tc_http_call_method(job->call) == TC_HTTP_HEAD) {
         return tc_http_reply_answer(job->call, &job->body->whole);
     }
     struct tc_http_response response = response_of(job, job->root->terms.status, fields, NULL);

@@ -88,6 +88,21 @@ TC_TEST(test_static_file_that_is_half_in_memory_is_read_on_the_pool_from_there_o
     end_root(&fixture);
 }
 
+/* Its length is all that is wanted. */
+TC_TEST(test_static_head_reads_nothing_of_a_large_file)
+{
+    make_root();
+    struct fixture fixture = serve_root(&looking);
+
+    tc_fault_arm(TC_SYS_PREAD_NOWAIT, 1, EAGAIN, UINT64_MAX);
+    ask(&fixture, "HEAD", "/s/big.bin", "");
+    check_answer(200, "", 0);
+    check_field("Content-Length", "716817");
+    TC_CHECK_EQ(tc_fault_hits(TC_SYS_PREAD_NOWAIT), 0);
+    tc_fault_disarm_all();
+    end_root(&fixture);
+}
+
 TC_TEST(test_static_failed_calls_have_their_status)
 {
     static const struct {
