@@ -134,6 +134,7 @@ struct tc_desk_reply *tc_desk_reply_new(size_t head_len, size_t body_len)
     reply->size = size;
     reply->kind = TC_DESK_REPLY_WHOLE;
     reply->length = TC_HTTP_NO_LENGTH;
+    reply->file = NULL;
     reply->answer = (struct tc_http_answer){
         .head = (char *)(reply + 1),
         .body = body_len == 0 ? NULL : (char *)(reply + 1) + head_len,
@@ -220,6 +221,11 @@ int tc__desk_call_add(struct tc_desk_call *call, const char *bytes, size_t len)
     memcpy(call->body + call->body_len, bytes, len);
     call->body_len = need;
     return 0;
+}
+
+void tc_desk_call_acquire(struct tc_desk_call *call)
+{
+    (void)tc_fetch_add_relaxed(&call->references, 1); /* relaxed: the caller has one */
 }
 
 void tc_desk_call_release(struct tc_desk_call *call)

@@ -25,8 +25,8 @@
  * INVARIANTS
  *  DK1  A call has a reference for its connection (until that has sent the answer, or ends) and one
  *       for the clerk (from submit until it drops it). Who drops the last one frees it.
- *  DK2  `answer` is written before ANSWERED, by the clerk; read after it, by the connection's
- *       owner.
+ *  DK2  `reply` is written before ANSWERED, by the clerk; read after it, by the connection's owner,
+ *       who takes it, but for a FILE, which stays with the call.
  *  DK3  An outbox that is not empty has its message posted, or its home is in `dirty`.
  *  DK4  A posted message holds the server (net/server.h), so that it ends after the message has
  *       run.
@@ -55,6 +55,7 @@ enum { TC_HTTP_DESK_WAITING = 1024 };
 #define TC_HTTP_DESK_STREAMS (UINT32_C(1) << 31)
 
 struct tc_http_desk;
+struct tc_desk_file;
 struct tc_desk_stream;
 
 enum tc_desk_call_state {
@@ -68,6 +69,7 @@ enum tc_desk_call_state {
 enum tc_desk_reply_kind {
     TC_DESK_REPLY_WHOLE,
     TC_DESK_REPLY_STREAM, /* the body follows in the call's stream (http/desk_stream.h) */
+    TC_DESK_REPLY_FILE, /* `file`, and no head (http/desk_file.h) */
 };
 
 /* An answer: `head` as in struct tc_http_answer. In one block of memory with it. */
@@ -76,6 +78,7 @@ struct tc_desk_reply {
     uint8_t kind; /* enum tc_desk_reply_kind; WHOLE unless set */
     int64_t length; /* of a STREAM's body, which is also in the head; TC_HTTP_NO_LENGTH: unknown */
     struct tc_http_answer answer; /* points into the block */
+    const struct tc_desk_file *file; /* of a FILE; in the block */
 };
 
 struct tc_desk_call {
@@ -91,6 +94,7 @@ struct tc_desk_call {
     struct tc_pollfd *slot; /* constant */
     uint16_t generation; /* of the slot; constant */
     struct tc_desk_reply *reply; /* owned; DK2 */
+    _Atomic int32_t file_error; /* of a FILE: -errno for the clerk, 0: nothing; see desk_file.h */
     struct tc_desk_stream
         *stream; /* owned; of one whose body or answer is passed in pieces, or NULL;
                                     * set by the worker before submit, or the clerk before its
@@ -160,6 +164,7 @@ struct tc_http_desk {
     uint32_t hatch_count;
     _Atomic uint64_t handled; /* calls the clerk has taken; it alone writes */
     _Atomic uint64_t batches; /* times it found some */
+    _Atomic uint64_t offloads; /* of files and slices of them, to the blocking pool */
     size_t max_body; /* bytes of a request's body; constant */
     int64_t body_timeout_ns; /* between two parts of a body; constant */
 };
@@ -203,7 +208,8 @@ void tc_http_desk_close(struct tc_http_desk *desk);
 struct tc_desk_reply *tc_desk_reply_new(size_t head_len, size_t body_len);
 void tc_desk_reply_free(struct tc_desk_reply *reply);
 
-/* Drop a reference. Threads: any */
+/* Add a reference, of who has one; drop one. Threads: any */
+void tc_desk_call_acquire(struct tc_desk_call *call);
 void tc_desk_call_release(struct tc_desk_call *call);
 
 static inline bool tc_desk_call_is_abandoned(struct tc_desk_call *call)

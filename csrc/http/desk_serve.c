@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "http/call.h"
+#include "http/desk_file.h"
 #include "http/desk_stream.h"
 #include "sched/fiber.h"
 #include "sched/worker.h"
@@ -94,10 +95,14 @@ static TC_MAY_PARK bool begin_answer(struct tc_http_call *call, struct tc_desk_c
     struct tc_desk_reply *reply = errand->reply;
     bool is_broken = false;
 
-    errand->reply = NULL;
     if (reply == NULL) {
         return true; /* 500 */
     }
+    if (reply->kind == TC_DESK_REPLY_FILE) {
+        tc__desk_file_send(call, errand);
+        return true;
+    }
+    errand->reply = NULL;
     switch (reply->kind) {
     case TC_DESK_REPLY_STREAM:
         if (has_ended(errand->stream, &is_broken) && is_broken) {

@@ -3,14 +3,22 @@
 #ifndef TC_TESTS_C_HTTP_DESK_SUPPORT_H
 #define TC_TESTS_C_HTTP_DESK_SUPPORT_H
 
-#include "handler_support.h"
+#include "support.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+
+#include "../net/support.h"
 
 #include "base/mem.h"
 #include "http/desk.h"
+#include "http/server.h"
 
 struct clerk {
     struct tc_http_desk desk;
     _Atomic int rings;
+    sem_t rung; /* as often: for a clerk that sleeps */
     _Atomic int freed;
     struct tc_runtime *runtime;
     struct tc_http_server *server;
@@ -25,6 +33,7 @@ static inline struct clerk *clerk_of(struct tc_http_desk *desk)
 static inline void ring(struct tc_http_desk *desk)
 {
     atomic_fetch_add(&clerk_of(desk)->rings, 1);
+    TC_CHECK_EQ(sem_post(&clerk_of(desk)->rung), 0);
 }
 
 static inline void free_desk(struct tc_http_desk *desk)
@@ -34,22 +43,31 @@ static inline void free_desk(struct tc_http_desk *desk)
 
 static const struct tc_http_desk_ops desk_ops = {.ring = ring, .free = free_desk};
 
-/* A server of one pattern, for POST, whose requests the test takes from the desk. */
+/* A server of one pattern, for GET and POST, whose requests the test takes from the desk. */
 static inline void open_desk(struct clerk *clerk, const char *pattern, uint32_t id, size_t max_body)
 {
     struct tc_http_options options = {.desk = &clerk->desk};
+    uint64_t methods = TC_HTTP_METHOD_BIT(TC_HTTP_GET) | TC_HTTP_METHOD_BIT(TC_HTTP_POST);
 
     memset(clerk, 0, sizeof *clerk);
+    TC_CHECK_EQ(sem_init(&clerk->rung, 0, 0), 0);
     tc_http_desk_init(&clerk->desk, &desk_ops);
     clerk->desk.max_body = max_body;
     clerk->desk.body_timeout_ns = SECONDS(30);
-    TC_CHECK_EQ(tc_http_patterns_add(&clerk->desk.patterns, pattern, strlen(pattern),
-                                     TC_HTTP_METHOD_BIT(TC_HTTP_POST), id),
+    TC_CHECK_EQ(tc_http_patterns_add(&clerk->desk.patterns, pattern, strlen(pattern), methods, id),
                 0);
     clerk->runtime = start_runtime(2);
     TC_CHECK_EQ(tc_http_server_new(&options, &clerk->server), 0);
     TC_CHECK_EQ(tc_http_server_start(clerk->server, clerk->runtime), 0);
     clerk->net = tc_http_server_net(clerk->server);
+}
+
+/* Wait until the desk has rung once more. */
+static inline void await_ring(struct clerk *clerk)
+{
+    while (sem_wait(&clerk->rung) != 0) {
+        TC_CHECK_EQ(errno, EINTR);
+    }
 }
 
 /* End the server, then the desk. */

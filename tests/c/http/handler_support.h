@@ -131,21 +131,6 @@ __attribute__((unused)) static const char *converse(struct fixture *fixture, con
     return heard;
 }
 
-__attribute__((unused)) static void check_heard(const char *heard, const char *const *parts)
-{
-    const char *at = heard;
-
-    for (; *parts != NULL; parts++) {
-        at = strstr(at, *parts);
-        if (at == NULL) {
-            tc_test_failf("no '%s' in its place in: %s", *parts, heard);
-        }
-        at += strlen(*parts);
-    }
-}
-
-#define CHECK_HEARD(heard, ...) check_heard(heard, (const char *const[]){__VA_ARGS__, NULL})
-
 __attribute__((unused)) static int reply_text(struct tc_http_call *call, int status,
                                               const char *text, size_t len)
 {

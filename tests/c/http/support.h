@@ -1,4 +1,5 @@
-/* tests/c/http/support.h — buffers that end where the next page is missing, and the corpus. */
+/* tests/c/http/support.h — buffers that end where the next page is missing, the corpus, and
+ * what is to be in an answer. */
 #ifndef TC_TESTS_HTTP_SUPPORT_H
 #define TC_TESTS_HTTP_SUPPORT_H
 
@@ -57,6 +58,23 @@ static inline unsigned simd_levels(enum tc_http_simd levels[4])
 #endif
     return count;
 }
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+static inline void check_heard(const char *heard, const char *const *parts)
+{
+    const char *at = heard;
+
+    for (; *parts != NULL; parts++) {
+        at = strstr(at, *parts);
+        if (at == NULL) {
+            tc_test_failf("no '%s' in its place in: %s", *parts, heard);
+        }
+        at += strlen(*parts);
+    }
+}
+
+#define CHECK_HEARD(heard, ...) check_heard(heard, (const char *const[]){__VA_ARGS__, NULL})
 
 /* ---- a stream of requests ----------------------------------------------------------------- */
 
