@@ -21,17 +21,20 @@ int tc_py_add_errors(PyObject *module)
 PyObject *tc_py_error_os(int error, const char *attempt, const char *name)
 {
     PyObject *text;
+    PyObject *file;
     PyObject *instance;
 
     if (error == -ENOMEM) {
         return PyErr_NoMemory();
     }
     text = PyUnicode_FromFormat("%s: %s", attempt, strerror(-error));
-    if (text == NULL) {
+    file = text == NULL ? NULL : PyUnicode_DecodeFSDefault(name);
+    if (file == NULL) {
+        Py_XDECREF(text);
         return NULL;
     }
     /* OSError's constructor picks the subclass from the number. */
-    instance = PyObject_CallFunction(PyExc_OSError, "iNs", -error, text, name);
+    instance = PyObject_CallFunction(PyExc_OSError, "iNN", -error, text, file);
     if (instance != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(instance), instance);
         Py_DECREF(instance);
