@@ -417,10 +417,22 @@ class Response:
         content_type: str | bytes | None = ...,
         headers: _Headers | None = None,
     ) -> Self: ...
+    @classmethod
+    def file(
+        cls,
+        path: StrOrBytesPath,
+        *,
+        status: SupportsIndex = 200,
+        content_type: str | bytes | None = ...,
+        headers: _Headers | None = None,
+        filename: str | None = None,
+    ) -> Self: ...
     @property
     def status(self) -> int: ...
     @property
     def body(self) -> bytes: ...
+    @property
+    def path(self) -> str | None: ...
     @property
     def content_type(self) -> str | None: ...
     @property

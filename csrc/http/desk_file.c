@@ -1,7 +1,6 @@
 #include "http/desk_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "base/assert.h"

@@ -5,6 +5,7 @@
 #include "python/process.h"
 
 #include "base/mem.h"
+#include "http/desk_file.h"
 
 enum { BATCH = 128 }; /* requests handled before other nodes of the loop have their turn */
 
@@ -188,9 +189,10 @@ int tc__py_door_check(struct tc_py_request *b_request, struct tc_py_loop *b_loop
 }
 
 /* See what there is to notice about a call. */
-static void look_at(struct tc_desk_call *call)
+static void look_at(struct tc_py_door *door, struct tc_desk_call *call)
 {
     struct tc_py_pending *pending = call->user;
+    int error = tc_desk_file_take_error(call);
     bool is_over = call->stream != NULL && tc_desk_stream_is_over(call);
     bool is_told =
         call->stream != NULL && tc__py_body_wake(call); /* by an exception, if it is over */
@@ -206,16 +208,29 @@ static void look_at(struct tc_desk_call *call)
     if (call->stream != NULL) {
         tc__py_feed_wake(call);
     }
+    if (error != 0) {
+        tc__py_door_report_file(door, call, error);
+    }
 }
 
-/* Connections have ended, or streams have moved. */
+/* Whether the door serves on: no code of the user's has closed the loop, or forked, and this is the
+ * child. */
+static bool is_in_service(const struct tc_py_door *door)
+{
+    return door->box != NULL && door->loop->generation == tc_py_process_generation();
+}
+
+/* Connections have ended, streams have moved, or files could not be sent. */
 static void look_at_all(struct tc_py_door *door)
 {
     struct tc_link *link = tc_http_desk_take_gone(&door->box->desk);
     struct tc_desk_call *call;
 
     while ((call = tc_desk_call_next_gone(&link)) != NULL) {
-        look_at(call);
+        look_at(door, call);
+        if (door->loop->generation != tc_py_process_generation()) {
+            return; /* the rest is the parent's */
+        }
         tc_desk_call_release(call);
     }
 }
@@ -253,6 +268,9 @@ static void door_end(struct tc_py_door *door)
     }
     (void)tc_exchange_acq_rel(&box->is_posted, 1); /* acq_rel [http-door-ring]: as in door_run */
     look_at_all(door);
+    if (!is_in_service(door)) {
+        return;
+    }
     while (!tc_list_is_empty(&door->pending)) {
         struct tc_py_pending *pending =
             tc_container_of(door->pending.next, struct tc_py_pending, in_door);
@@ -307,11 +325,14 @@ static int door_run(struct tc_py_node *node, struct tc_py_loop *loop)
         return 0;
     }
     look_at_all(door);
+    if (!is_in_service(door)) {
+        return 0;
+    }
     take_calls(door);
     for (int i = 0; i < BATCH && result == 0 && (call = next_call(door)) != NULL; i++) {
         result = handle(door, call);
-        if (door->box == NULL || door->loop->generation != tc_py_process_generation()) {
-            return result; /* the handler closed the loop, or forked, and this is the child */
+        if (!is_in_service(door)) {
+            return result;
         }
     }
     tc__py_door_flush(door);

@@ -89,6 +89,9 @@ void tc__py_door_answer_status(struct tc_desk_call *call, int status);
 /* Log the pending exception and answer 500. Returns 0, or -1 with what ends the loop's run set. */
 int tc__py_door_answer_error(struct tc_py_door *door, struct tc_py_request *b_request);
 
+/* The file that the call was answered with could not be sent: log that. Never raises. */
+void tc__py_door_report_file(struct tc_py_door *door, struct tc_desk_call *call, int error);
+
 /* Answer with what a handler returned (owned by the callee; NULL: it raised), in `b_context`.
  * Returns 0, or -1 with what ends the loop's run set. */
 int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value,

@@ -1,6 +1,9 @@
 /* Answers of handlers: at once, or of those that have suspended. */
+#include "python/errors.h"
 #include "python/http_door_internal.h"
 #include "python/process.h"
+
+#include "http/desk_file.h"
 
 #define ENDED_SECONDS 1.0 /* that a handler has once the client has ended its side */
 
@@ -41,6 +44,29 @@ static int report_error(struct tc_py_door *door, struct tc_py_request *b_request
     result = tc_py_loop_report(door->loop, message, NULL, NULL);
     Py_XDECREF(message);
     return result;
+}
+
+void tc__py_door_report_file(struct tc_py_door *door, struct tc_desk_call *call, int error)
+{
+    PyObject *b_route = PyTuple_GET_ITEM(door->routes, call->id);
+    struct tc_py_request *request;
+    PyObject *message = NULL;
+    PyObject *exception;
+
+    tc_desk_call_acquire(call);
+    request = tc_py_request_new(door->loop->state, call, PyTuple_GET_ITEM(b_route, 1));
+    if (request == NULL) {
+        tc_desk_call_release(call);
+    } else {
+        message = PyUnicode_FromFormat("The file that answers %R was not sent", request);
+        Py_DECREF(request);
+    }
+    PyErr_Clear(); /* the exception says the rest */
+    (void)tc_py_error_os(error, "cannot send a file", call->reply->file->path);
+    exception = PyErr_GetRaisedException();
+    tc_py_loop_report_later(door->loop, message, NULL, NULL, exception);
+    Py_XDECREF(message);
+    Py_XDECREF(exception);
 }
 
 /* The status for an exception that only passes on what is wrong with the body, or 500. */

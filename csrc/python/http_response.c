@@ -194,11 +194,31 @@ static struct tc_py_response *response_of(PyObject *self)
     return (struct tc_py_response *)self;
 }
 
+struct tc_py_response *tc__py_response_new(PyTypeObject *type, PyObject *b_answer, PyObject *stream)
+{
+    struct tc_py_response *self = response_of(type->tp_alloc(type, 0));
+
+    if (self == NULL) {
+        Py_XDECREF(stream);
+        return NULL;
+    }
+    if (stream == NULL) {
+        PyObject_GC_UnTrack(self); /* nothing in it leads back to it */
+    }
+    self->stream = stream;
+    self->length = -1;
+    self->status = (int)PyLong_AsLong(PyTuple_GET_ITEM(b_answer, 0));
+    self->type = Py_NewRef(PyTuple_GET_ITEM(b_answer, 1));
+    self->fields = Py_NewRef(PyTuple_GET_ITEM(b_answer, 2));
+    self->body = Py_NewRef(PyTuple_GET_ITEM(b_answer, 3));
+    return self;
+}
+
 static PyObject *response_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"body", "status", "content_type", "headers", NULL};
     PyObject *b_body = Py_None, *b_status = NULL, *b_type = NULL, *b_headers = NULL;
-    struct tc_py_response *self;
+    struct tc_py_response *self = NULL;
     PyObject *answer;
     PyObject *stream;
     int64_t length = -1;
@@ -213,21 +233,15 @@ static PyObject *response_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     }
     answer = stream == NULL ? tc_py_http_answer(b_body, b_status, b_type, b_headers)
                             : tc__py_http_stream_answer(b_status, b_type, b_headers, &length);
-    self = answer == NULL ? NULL : response_of(type->tp_alloc(type, 0));
-    if (self == NULL) {
+    if (answer == NULL) {
         Py_XDECREF(stream);
     } else {
-        if (stream == NULL) {
-            PyObject_GC_UnTrack(self); /* nothing in it leads back to it */
-        }
-        self->stream = stream;
-        self->length = length;
-        self->status = (int)PyLong_AsLong(PyTuple_GET_ITEM(answer, 0));
-        self->type = Py_NewRef(PyTuple_GET_ITEM(answer, 1));
-        self->fields = Py_NewRef(PyTuple_GET_ITEM(answer, 2));
-        self->body = Py_NewRef(PyTuple_GET_ITEM(answer, 3));
+        self = tc__py_response_new(type, answer, stream);
+        Py_DECREF(answer);
     }
-    Py_XDECREF(answer);
+    if (self != NULL) {
+        self->length = length;
+    }
     return (PyObject *)self;
 }
 
@@ -253,6 +267,7 @@ static void response_dealloc(PyObject *object)
     Py_XDECREF(response_of(object)->type);
     Py_XDECREF(response_of(object)->fields);
     Py_XDECREF(response_of(object)->body);
+    Py_XDECREF(response_of(object)->path);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -297,10 +312,31 @@ static PyObject *response_get_headers(PyObject *self, void *Py_UNUSED(closure))
     return pairs;
 }
 
+static PyObject *response_get_path(PyObject *self, void *Py_UNUSED(closure))
+{
+    PyObject *b_path = response_of(self)->path;
+
+    if (b_path == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    return PyUnicode_DecodeFSDefaultAndSize(PyBytes_AS_STRING(b_path), PyBytes_GET_SIZE(b_path));
+}
+
 static PyObject *response_repr(PyObject *self)
 {
+    PyObject *path;
+    PyObject *text;
+
     if (response_of(self)->stream != NULL) {
         return PyUnicode_FromFormat("<Response %d, streamed>", response_of(self)->status);
+    }
+    if (response_of(self)->path != NULL) {
+        path = response_get_path(self, NULL);
+        text = path == NULL ? NULL
+                            : PyUnicode_FromFormat("<Response %d, file %R>",
+                                                   response_of(self)->status, path);
+        Py_XDECREF(path);
+        return text;
     }
     return PyUnicode_FromFormat("<Response %d, %zd bytes>", response_of(self)->status,
                                 PyBytes_GET_SIZE(response_of(self)->body));
@@ -308,11 +344,18 @@ static PyObject *response_repr(PyObject *self)
 
 static PyGetSetDef response_getset[] = {
     {"status", response_get_status, NULL, PyDoc_STR("200 to 599."), NULL},
-    {"body", response_get_body, NULL, PyDoc_STR("The body, encoded; empty if it is streamed."),
-     NULL},
+    {"body", response_get_body, NULL,
+     PyDoc_STR("The body, encoded; empty if it is streamed or a file."), NULL},
     {"content_type", response_get_type, NULL, PyDoc_STR("The content type, or None."), NULL},
     {"headers", response_get_headers, NULL, PyDoc_STR("The further fields, as pairs."), NULL},
+    {"path", response_get_path, NULL, PyDoc_STR("The file that is the body, or None."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef response_methods[] = {
+    {"file", TC_PY_KEYWORD_FUNCTION(tc__py_http_file), METH_CLASS | METH_FASTCALL | METH_KEYWORDS,
+     tc__py_http_file_doc},
+    {NULL, NULL, 0, NULL},
 };
 
 PyDoc_STRVAR(
@@ -331,10 +374,15 @@ PyDoc_STRVAR(
     "Raises: TypeError and ValueError, naming the parameter.");
 
 static PyType_Slot response_slots[] = {
-    {Py_tp_doc, (void *)response_doc}, {Py_tp_new, response_new},
-    {Py_tp_dealloc, response_dealloc}, {Py_tp_repr, response_repr},
-    {Py_tp_getset, response_getset},   {Py_tp_traverse, response_traverse},
-    {Py_tp_clear, response_clear},     {0, NULL},
+    {Py_tp_doc, (void *)response_doc},
+    {Py_tp_new, response_new},
+    {Py_tp_dealloc, response_dealloc},
+    {Py_tp_repr, response_repr},
+    {Py_tp_getset, response_getset},
+    {Py_tp_traverse, response_traverse},
+    {Py_tp_clear, response_clear},
+    {Py_tp_methods, response_methods},
+    {0, NULL},
 };
 
 static PyType_Spec response_spec = {
@@ -471,7 +519,8 @@ struct tc_desk_reply *tc_py_http_reply(struct tc_py_loop_state *state, PyObject 
     PyObject *body;
 
     if (Py_IS_TYPE(b_value, state->response_type)) {
-        reply = response_reply(response_of(b_value));
+        reply = response_of(b_value)->path == NULL ? response_reply(response_of(b_value))
+                                                   : tc__py_http_file_reply(response_of(b_value));
     } else if (PyUnicode_CheckExact(b_value) && PyUnicode_IS_COMPACT_ASCII(b_value)) {
         reply = make_reply(200, TC_PY_TYPE_TEXT, sizeof(TC_PY_TYPE_TEXT) - 1, NULL,
                            (const char *)PyUnicode_1BYTE_DATA(b_value),

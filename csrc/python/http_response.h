@@ -47,10 +47,23 @@ struct tc_py_response {
     PyObject_HEAD int status;
     PyObject *type; /* owned; bytes or None; constant, as all of it                             */
     PyObject *fields; /* owned tuple                                                            */
-    PyObject *body; /* owned bytes; empty with a stream                                         */
+    PyObject *body; /* owned bytes; empty with a stream or a path                               */
+    PyObject *path; /* owned bytes; of the file that is the body, or NULL                       */
     PyObject *stream; /* owned; the iterator that yields the body, or NULL                       */
     int64_t length; /* of what it yields, -1: unknown                                            */
 };
+
+/* A response of the type, with what tc_py_http_answer gave, and a stream, or NULL, which it takes
+ * over. Returns NULL with MemoryError set. */
+TC_NODISCARD struct tc_py_response *tc__py_response_new(PyTypeObject *type, PyObject *b_answer,
+                                                        PyObject *stream);
+
+/* http_file.c: Response.file(), and the reply of a response with a path. The latter returns NULL
+ * without memory, without an exception. */
+extern const char tc__py_http_file_doc[];
+PyObject *tc__py_http_file(PyObject *type, PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames);
+TC_NODISCARD struct tc_desk_reply *tc__py_http_file_reply(struct tc_py_response *b_response);
 
 /* The reply of a handler that returned `b_value`: a Response, or its body. One of the kind STREAM
  * is a Response's with a stream. Returns NULL with an exception set. */

@@ -391,6 +391,48 @@ def test_fork_after_the_last_server_does_not_warn() -> None:
     """)
 
 
+def test_a_fork_before_a_file_is_answered_leaves_the_client_to_the_parent() -> None:
+    _run("""
+    parent = os.getpid()
+    children = []
+
+    async def main():
+        server = tinycoro.HTTPServer()
+
+        @server.get("/")
+        async def handler(request):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(30)
+            else:
+                children.append(pid)
+            return tinycoro.Response.file(os.__file__)
+
+        async with server:
+            answers = [await tinycoro.to_thread(ask, server.address) for _ in range(3)]
+        assert answers == [pathlib.Path(os.__file__).read_bytes()] * 3
+
+    def ask(address):
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            answer = b""
+            while part := client.recv(1 << 16):
+                answer += part
+        return answer.partition(b"\\r\\n\\r\\n")[2]
+
+    try:
+        tinycoro.run(main())
+    except RuntimeError as error:
+        if os.getpid() != parent:
+            os._exit(7 if "made before fork()" in str(error) else 1)
+        raise
+    finally:
+        if os.getpid() != parent:
+            os._exit(2)
+    assert [join(child) for child in children] == [7] * 3
+    """)
+
+
 def test_a_fork_while_an_answer_is_streamed_leaves_the_client_to_the_parent() -> None:
     _run("""
     parent = os.getpid()
