@@ -77,10 +77,21 @@ static int error_status(struct tc_desk_call *call)
     return is_bodys ? tc_desk_stream_body_status(call) : 500;
 }
 
+/* Whether this is a child of a fork and the call has a stream, whose lock may be held for ever by a
+ * worker that is not here. */
+static bool is_out_of_reach(const struct tc_py_request *b_request)
+{
+    return b_request->call->stream != NULL && b_request->generation != tc_py_process_generation();
+}
+
 int tc__py_door_answer_error(struct tc_py_door *door, struct tc_py_request *b_request)
 {
-    int status = error_status(b_request->call);
+    int status;
 
+    if (is_out_of_reach(b_request)) {
+        return report_error(door, b_request); /* the parent answers */
+    }
+    status = error_status(b_request->call);
     tc__py_door_answer_status(b_request->call, status);
     if (status != 500) {
         PyErr_Clear(); /* the client's doing, which is no news for the log */
@@ -153,9 +164,14 @@ static int answer_stream(struct tc_py_door *door, struct tc_py_request *b_reques
 int tc__py_door_answer(struct tc_py_door *door, struct tc_py_request *b_request, PyObject *value,
                        PyObject *b_context)
 {
-    struct tc_desk_reply *reply = value == NULL ? NULL : tc_py_http_reply(door->loop->state, value);
+    struct tc_desk_reply *reply;
     int result = 0;
 
+    if (value != NULL && is_out_of_reach(b_request)) {
+        Py_DECREF(value);
+        return tc__py_door_check_fork(b_request);
+    }
+    reply = value == NULL ? NULL : tc_py_http_reply(door->loop->state, value);
     if (reply == NULL) {
         result = tc__py_door_answer_error(door, b_request);
     } else if (reply->kind == TC_DESK_REPLY_STREAM) {

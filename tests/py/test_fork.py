@@ -393,28 +393,42 @@ def test_fork_after_the_last_server_does_not_warn() -> None:
 
 def test_a_fork_before_a_file_is_answered_leaves_the_client_to_the_parent() -> None:
     _run("""
+    import logging
+
     parent = os.getpid()
     children = []
 
     async def main():
         server = tinycoro.HTTPServer()
 
-        @server.get("/")
+        @server.post("/")
         async def handler(request):
+            async for _ in request.stream():
+                pass
             pid = os.fork()
             if pid == 0:
                 signal.alarm(30)
+                logging.disable()
+                if "leaves" in request.query:
+                    sys.exit(7)
+                if "fails" in request.query:
+                    raise ValueError("in the child")
             else:
                 children.append(pid)
             return tinycoro.Response.file(os.__file__)
 
         async with server:
-            answers = [await tinycoro.to_thread(ask, server.address) for _ in range(3)]
-        assert answers == [pathlib.Path(os.__file__).read_bytes()] * 3
+            for query in ("", "leaves", "fails"):
+                for head in (CHUNKED, b"Content-Length: 0\\r\\n\\r\\n"):
+                    answer = await tinycoro.to_thread(ask, server.address, query, head)
+                    assert answer == pathlib.Path(os.__file__).read_bytes()
 
-    def ask(address):
+    CHUNKED = b"Transfer-Encoding: chunked\\r\\n\\r\\n1\\r\\nx\\r\\n0\\r\\n\\r\\n"
+
+    def ask(address, query, head):
         with socket.create_connection(address, timeout=30) as client:
-            client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+            client.sendall(b"POST /?%s HTTP/1.1\\r\\nHost: a\\r\\n" % query.encode())
+            client.sendall(b"Connection: close\\r\\n" + head)
             answer = b""
             while part := client.recv(1 << 16):
                 answer += part
@@ -426,10 +440,12 @@ def test_a_fork_before_a_file_is_answered_leaves_the_client_to_the_parent() -> N
         if os.getpid() != parent:
             os._exit(7 if "made before fork()" in str(error) else 1)
         raise
+    except SystemExit as error:
+        os._exit(error.code)
     finally:
         if os.getpid() != parent:
             os._exit(2)
-    assert [join(child) for child in children] == [7] * 3
+    assert [join(child) for child in children] == [7] * 6
     """)
 
 
