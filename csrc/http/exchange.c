@@ -210,8 +210,8 @@ static bool is_for_desk(const struct tc_http_server *server, enum tc_http_method
 }
 
 /* Of a route. */
-static void choose_route(struct choice *choice, const struct tc_http_request *request,
-                         const char *buf)
+static void choose_route(const struct tc_http_pass *pass, struct choice *choice,
+                         const struct tc_http_request *request, const char *buf)
 {
     const struct tc_http_route *route = choice->found.route;
     struct tc_http_handler *handler = route->handler;
@@ -226,6 +226,7 @@ static void choose_route(struct choice *choice, const struct tc_http_request *re
             .request = request,
             .buf = buf,
             .rest = tc__http_rest_of(route, choice->path),
+            .now_ns = pass->read_ns,
         };
         choice->answer = handler->ops->glance(handler, &glimpse);
         tc_assert_debug(choice->answer == NULL || request->method == TC_HTTP_HEAD ||
@@ -264,7 +265,7 @@ static void choose(struct tc_http_pass *pass, const struct tc_http_request *requ
     if (is_for_desk(server, (enum tc_http_method)request->method, choice)) {
         choice->is_errand = true;
     } else if (tc_likely(route != NULL)) {
-        choose_route(choice, request, buf);
+        choose_route(pass, choice, request, buf);
     } else if ((choice->found.allowed | choice->fit.allowed) == 0) {
         choice->answer = tc__http_own_answer(server, 404);
     } else {

@@ -61,8 +61,7 @@ static const struct tc_http_answer *static_glance(struct tc_http_handler *handle
     uint64_t hash = tc__static_hash(rest.at, rest.len);
     struct tc_static_file *file = tc__static_cache_find(&route->cache, hash, rest.at, rest.len);
 
-    if (file == NULL || !is_plain(request) ||
-        !is_fresh(route, file, tc_clock_now_ns())) { /* a turn's sample is old after a sleep */
+    if (file == NULL || !is_plain(request) || !is_fresh(route, file, glimpse->now_ns)) {
         return NULL;
     }
     struct tc_http_lines lines = {glimpse->buf, request->fields, request->field_count};
