@@ -21,14 +21,16 @@ int tc_py_add_errors(PyObject *module)
 PyObject *tc_py_error_os(int error, const char *attempt, const char *name)
 {
     PyObject *text;
-    PyObject *file;
+    PyObject *file = NULL;
     PyObject *instance;
 
     if (error == -ENOMEM) {
         return PyErr_NoMemory();
     }
     text = PyUnicode_FromFormat("%s: %s", attempt, strerror(-error));
-    file = text == NULL ? NULL : PyUnicode_DecodeFSDefault(name);
+    if (text != NULL) {
+        file = name == NULL ? Py_NewRef(Py_None) : PyUnicode_DecodeFSDefault(name);
+    }
     if (file == NULL) {
         Py_XDECREF(text);
         return NULL;

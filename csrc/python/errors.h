@@ -10,7 +10,8 @@
 #include "base/defs.h"
 
 /* Set OSError(errno, "attempt: text of errno", name): the subclass that fits, MemoryError for
- * -ENOMEM. `attempt` says what was tried ("cannot listen"), `name` on what.
+ * -ENOMEM. `attempt` says what was tried ("cannot listen"), `name` on what: a
+ * file's name, undecoded, or NULL.
  * Returns NULL, for the caller to return. */
 PyObject *tc_py_error_os(int error, const char *attempt, const char *name);
 
