@@ -118,10 +118,10 @@ static TC_MAY_PARK int look(const struct tc_static_root *root, struct tc_desk_ca
     return rc;
 }
 
-/* A failure that is the file's and not the client's. */
-static bool is_files_own(int error)
+/* A failure that is the file's or our own, and not the client's. */
+static bool is_our_own(int error)
 {
-    return error == -ENODATA || error == -EIO;
+    return error == -ENODATA || error == -EIO || error == -ESTALE || error == -ENOMEM;
 }
 
 void tc__desk_file_send(struct tc_http_call *call, struct tc_desk_call *errand)
@@ -148,7 +148,7 @@ void tc__desk_file_send(struct tc_http_call *call, struct tc_desk_call *errand)
     }
     tc__static_send(&root, call, file, &errand->desk->offloads);
     tc__static_release(file);
-    if (is_files_own(call->send_error)) {
+    if (is_our_own(call->send_error)) {
         tell(errand, call->send_error);
     }
 }
