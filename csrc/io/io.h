@@ -36,9 +36,9 @@ typedef void tc_io_later_fn(void *arg, struct tc_worker *worker, unsigned char *
  * has been run. Clients keep that order in what they send next, and connections that are served in
  * the order in which they were opened lie behind one another in memory: out of order, 1000 of them
  * cost the raw epoll program 8 % more for each echo.
- * Parks: never   Threads: a worker
- * Returns false: it is the only event, the batch is large, `bytes` are many, or there is no room:
- * do it now. */
+ * Parks: never   Threads: a worker; `run` uses neither this nor tc_io_scratch()
+ * Returns false: it is the last event and none waits, the batch is large, `bytes` are many, or
+ * there is no room: do it now. */
 TC_NODISCARD bool tc_io_put_off(struct tc_worker *worker, tc_io_later_fn *run, void *arg,
                                 size_t bytes);
 

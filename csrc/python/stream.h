@@ -5,8 +5,8 @@
  * lacks bytes receives by itself (reader_buffer.c), and waits for an edge once a read came back
  * short. Output is gathered until the end of the turn and leaves in one system call; it leaves at
  * once in write_eof and close, when TC_PY_STREAM_AT_ONCE bytes are gathered, and in drain, unless
- * it is less than TC_PY_STREAM_LITTLE and not alone in this turn. What drain sends follows what
- * other streams have gathered before.
+ * it is less than TC_PY_STREAM_LITTLE and other tasks are ready. A drain that sends at once sends
+ * first what other streams have gathered before.
  *
  *            close, abort, an error              output sent, next turn
  *   OPEN ─────────────────────────────► CLOSING ───────────────────────► CLOSED

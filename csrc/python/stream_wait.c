@@ -62,14 +62,10 @@ static enum tc_py_outcome raise_exception(struct tc_py_stream_wait *self)
 
 /* Little output of one task among many leaves at the end of the turn, with the others': peers find
  * several answers when they wake, where answers that come one by one wake them for each, and to
- * wake somebody costs the sender a third of a small send. The last task's waits with the others':
- * all leave in the order in which they were written (io/io.h says why). */
+ * wake somebody costs the sender a third of a small send. */
 static bool may_leave_later(const struct tc_py_stream *stream)
 {
-    const struct tc_py_loop *loop = stream->loop;
-    bool is_alone = tc_fifo_is_empty(&loop->ready) && loop->unsent.next == loop->unsent.prev;
-
-    return stream->output.bytes < TC_PY_STREAM_LITTLE && !is_alone;
+    return stream->output.bytes < TC_PY_STREAM_LITTLE && !tc_fifo_is_empty(&stream->loop->ready);
 }
 
 static enum tc_py_outcome drain_start(struct tc_py_operation *op, PyObject **value)
@@ -89,7 +85,7 @@ static enum tc_py_outcome drain_start(struct tc_py_operation *op, PyObject **val
         return TC_PY_YIELD;
     }
     if (!may_leave_later(stream)) {
-        tc_py_streams_flush(stream->loop);
+        tc_py_streams_flush(stream->loop); /* in the order written: io/io.h says why */
         tc_py_stream_flush(stream);
     }
     if (tc_unlikely(stream->flags & TC_PY_STREAM_CLOSING)) {

@@ -114,8 +114,8 @@ static void writer_dealloc(PyObject *object)
 PyDoc_STRVAR(drain_doc,
              "drain($self, /)\n--\n\n"
              "Wait while more than the high water mark is unsent.\n\n"
-             "What was written is sent first; if it is less than 16 KiB and other tasks are\n"
-             "ready, at the end of the loop's turn.\n\n"
+             "What was written is sent first, behind what other streams have unsent; if it is\n"
+             "less than 16 KiB and other tasks are ready, at the end of the loop's turn.\n\n"
              "Raises: what broke the connection; ConnectionResetError after the end.");
 
 static PyObject *writer_drain(PyObject *object, PyObject *Py_UNUSED(ignored))

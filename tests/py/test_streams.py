@@ -561,3 +561,24 @@ def test_drains_of_one_turn_send_in_their_order() -> None:
     for _, peer in pairs:
         peer.close()
     assert order == waiting == [0, 1, 2]
+
+
+def test_drains_of_the_only_task_send_at_once() -> None:
+    """What comes next may block the thread until the peers have answered."""
+    pairs = [socket.socketpair() for _ in range(2)]
+
+    async def main() -> list[bytes]:
+        writers = [(await tinycoro.open_connection(sock=ours))[1] for ours, _ in pairs]
+        for writer in writers:
+            writer.write(b"hello")
+        for writer in writers:
+            await writer.drain()
+        arrived = [peer.recv(100, socket.MSG_DONTWAIT) for _, peer in pairs]
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+        return arrived
+
+    assert tinycoro.run(main()) == [b"hello", b"hello"]
+    for _, peer in pairs:
+        peer.close()
