@@ -92,8 +92,9 @@ static void open_tick(struct tc_io *io, struct tc_runtime *runtime)
 
 /* Who opens the 65th descriptor of a process with threads sleeps until every processor has passed
  * through the scheduler, because its table grows (an RCU grace period; 4 to 20 ms seen), the 129th
- * and so on likewise, and that would be a worker in accept. So the table grows here, before there are workers
- * and perhaps before there are threads at all. The kernel never shrinks it; it is 8 bytes each. */
+ * and so on likewise, and that would be a worker in accept. So the table grows here, before there
+ * are workers and perhaps before there are threads at all. The kernel never shrinks it; it is 8
+ * bytes each. */
 static void grow_descriptor_table(int any_fd)
 {
     struct rlimit limit;
