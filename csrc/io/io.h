@@ -34,8 +34,7 @@ typedef void tc_io_later_fn(void *arg, struct tc_worker *worker, unsigned char *
  *
  * Answers leave in the order in which their events came: where it refuses, what was put off before
  * has been run. Clients keep that order in what they send next, and connections that are served in
- * the order in which they were opened lie behind one another in memory: out of order, 1000 of them
- * cost the raw epoll program 8 % more for each echo.
+ * the order in which they were opened lie behind one another in memory.
  * Parks: never   Threads: a worker; `run` uses neither this nor tc_io_scratch()
  * Returns false: it is the last event and none waits, the batch is large, `bytes` are many, or
  * there is no room: do it now. */
