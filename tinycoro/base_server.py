@@ -169,6 +169,9 @@ def tcp_sockets(
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
+            if address[0].startswith("127.") or address[0] == "::1":
+                with suppress(OSError):  # as csrc/net/tcp.c does, and for its reasons
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
             try:
                 sock.bind(address)
             except OSError as error:

@@ -181,6 +181,18 @@ size_t tc_addr_format(const struct tc_addr *addr, char *text, size_t size)
     }
 }
 
+bool tc_addr_is_loopback(const struct tc_addr *addr)
+{
+    switch (tc_addr_family(addr)) {
+    case AF_INET:
+        return ntohl(addr->storage.v4.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+    case AF_INET6:
+        return IN6_IS_ADDR_LOOPBACK(&addr->storage.v6.sin6_addr);
+    default:
+        return false;
+    }
+}
+
 bool tc_addr_is_equal(const struct tc_addr *a, const struct tc_addr *b)
 {
     if (tc_addr_family(a) != tc_addr_family(b)) {

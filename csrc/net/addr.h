@@ -56,6 +56,9 @@ uint16_t tc_addr_port(const struct tc_addr *addr);
 /* AF_INET, AF_INET6, AF_UNIX, or AF_UNSPEC for an empty address. */
 int tc_addr_family(const struct tc_addr *addr);
 
+/* 127.0.0.0/8 or ::1. */
+bool tc_addr_is_loopback(const struct tc_addr *addr);
+
 /* Same family, host, scope and port (or path). */
 bool tc_addr_is_equal(const struct tc_addr *a, const struct tc_addr *b);
 

@@ -27,6 +27,18 @@ static bool is_tcp(const struct tc_addr *addr)
 
 /* ---- listen ------------------------------------------------------------------------------- */
 
+/* A path within the machine has no bandwidth to find out: what paces (bbr) has timers send there
+ * what could have left at once. reno does not, is in every kernel, and accepted connections inherit
+ * it; where it is refused, all work. */
+static void choose_congestion_control(int fd, const struct tc_addr *addr)
+{
+    static const char name[] = "reno";
+
+    if (tc_addr_is_loopback(addr)) {
+        TC_IGNORE(tc_sys_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof name - 1));
+    }
+}
+
 static int set_listen_flags(int fd, const struct tc_addr *addr, bool reuse_port)
 {
     int rc = set_flag(fd, SOL_SOCKET, SO_REUSEADDR, true);
@@ -39,6 +51,9 @@ static int set_listen_flags(int fd, const struct tc_addr *addr, bool reuse_port)
     }
     if (rc == 0) {
         rc = set_flag(fd, IPPROTO_TCP, TCP_NODELAY, true);
+    }
+    if (rc == 0) {
+        choose_congestion_control(fd, addr);
     }
     return rc;
 }

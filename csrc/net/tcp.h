@@ -33,7 +33,9 @@ struct tc_listener {
     bool try_accept;        /* the accepting fiber's private READY                              */
 };
 
-/* Bind and listen with the calling worker's poller. `options` may be NULL.
+/* Bind and listen with the calling worker's poller. `options` may be NULL. Connections have
+ * TCP_NODELAY; those to an address of loopback use reno, whatever congestion control the system
+ * has.
  * Parks: never   Threads: a worker
  * Returns 0, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EMFILE, -ENOMEM, ... */
 TC_NODISCARD int tc_tcp_listen(struct tc_listener *listener, const struct tc_addr *addr,

@@ -62,6 +62,34 @@ def test_without_a_host_all_addresses_are_served() -> None:
     tinycoro.run(main())
 
 
+def test_connections_over_loopback_are_not_paced() -> None:
+    def congestion_control(sock: Lib) -> bytes:
+        name: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        return name.rstrip(b"\0")
+
+    async def main() -> None:
+        with socket.socket() as plain:
+            usual = congestion_control(plain)
+        hosts = {"127.0.0.1": b"reno", "::1": b"reno", "0.0.0.0": usual}
+        for host, expected in hosts.items():
+            found: tinycoro.Future[bytes] = tinycoro.get_running_loop().create_future()
+
+            async def handle(
+                reader: StreamReader,
+                writer: StreamWriter,
+                found: tinycoro.Future[bytes] = found,
+            ) -> None:
+                found.set_result(congestion_control(writer.get_extra_info("socket")))
+                writer.close()
+
+            async with await tinycoro.start_server(handle, host, 0) as server:
+                _, writer = await tinycoro.open_connection(*address_of(server))
+                assert await found == expected, host
+                writer.close()
+
+    tinycoro.run(main())
+
+
 def test_serving_starts_when_it_is_told_to() -> None:
     async def scenario(lib: Lib) -> list[object]:
         server = await lib.start_server(lambda r, w: w.close(), "127.0.0.1", 0, start_serving=False)

@@ -32,6 +32,25 @@ TC_TEST(test_addr_localhost_null_and_empty_mean_ipv4_loopback)
     check_text("", 8, "127.0.0.1:8");
 }
 
+TC_TEST(test_addr_loopback_is_a_network_in_ipv4_and_an_address_in_ipv6)
+{
+    static const char *const loopback[] = {"127.0.0.1", "127.255.255.254", "::1"};
+    static const char *const others[] = {"0.0.0.0", "126.255.255.255", "128.0.0.0",
+                                         "::",      "fe80::1%127",     "::ffff:127.0.0.1"};
+    struct tc_addr addr;
+
+    for (size_t i = 0; i < TC_ARRAY_LEN(loopback); i++) {
+        TC_CHECK_EQ(tc_addr_parse(loopback[i], 1, &addr), 0);
+        TC_CHECK(tc_addr_is_loopback(&addr));
+    }
+    for (size_t i = 0; i < TC_ARRAY_LEN(others); i++) {
+        TC_CHECK_EQ(tc_addr_parse(others[i], 1, &addr), 0);
+        TC_CHECK(!tc_addr_is_loopback(&addr));
+    }
+    TC_CHECK_EQ(tc_addr_from_path("@127.0.0.1", &addr), 0);
+    TC_CHECK(!tc_addr_is_loopback(&addr));
+}
+
 TC_TEST(test_addr_anything_else_is_einval_and_leaves_the_result_alone)
 {
     static const char *const bad[] = {

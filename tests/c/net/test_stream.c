@@ -151,6 +151,64 @@ TC_TEST(test_stream_deadlines_end_recv_send_and_accept)
     on_workers(deadlines);
 }
 
+/* ---- congestion control ------------------------------------------------------------------- */
+
+static void check_congestion_control(const struct tc_addr *addr, const char *expected)
+{
+    struct tc_listener listener;
+    struct tc_stream client;
+    struct tc_stream server;
+    struct tc_addr bound;
+    char name[16] = "";
+    socklen_t length = sizeof name;
+
+    TC_CHECK_EQ(tc_tcp_listen(&listener, addr, NULL), 0);
+    TC_CHECK_EQ(tc_tcp_listener_address(&listener, &bound), 0);
+    TC_CHECK_EQ(tc_tcp_connect(&bound, tc_deadline_after_ns(SECONDS(2)), &client), 0);
+    TC_CHECK_EQ(tc_tcp_accept(&listener, &server, tc_deadline_after_ns(SECONDS(2))), 0);
+    int fd = tc_load_relaxed(&server.slot->fd); /* relaxed: our own */
+    TC_CHECK_EQ(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
+    TC_CHECK(strcmp(name, expected) == 0);
+    tc_stream_close(&client);
+    tc_stream_close(&server);
+    tc_tcp_close(&listener);
+}
+
+/* What the system gives a socket that nobody has asked for anything. */
+static void find_congestion_control(char *name, socklen_t size)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    TC_CHECK(fd >= 0);
+    TC_CHECK_EQ(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size), 0);
+    close(fd);
+}
+
+static void congestion_control(void *arg)
+{
+    struct tc_addr addr;
+    char usual[16] = "";
+
+    (void)arg;
+    find_congestion_control(usual, sizeof usual);
+    TC_CHECK_EQ(tc_addr_parse("127.0.0.1", 0, &addr), 0);
+    check_congestion_control(&addr, "reno");
+    TC_CHECK_EQ(tc_addr_parse("0.0.0.0", 0, &addr), 0);
+    check_congestion_control(&addr, usual);
+    TC_CHECK_EQ(tc_addr_parse("127.0.0.1", 0, &addr), 0);
+    tc_fault_arm(TC_SYS_SETSOCKOPT, 3, EPERM, 1); /* behind SO_REUSEADDR and TCP_NODELAY */
+    check_congestion_control(&addr, usual);
+    TC_CHECK_EQ(tc_fault_hits(TC_SYS_SETSOCKOPT), 1);
+    tc_fault_disarm_all();
+}
+
+TC_TEST(test_stream_accepted_over_loopback_is_not_paced)
+{
+    on_workers(congestion_control);
+}
+
+/* ---- deadlines of connect ----------------------------------------------------------------- */
+
 /* A listener with a full queue answers no more connection requests. */
 static void connect_deadline(void *arg)
 {
