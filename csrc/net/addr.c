@@ -131,9 +131,12 @@ static size_t written(int wanted, size_t size)
 
 static size_t format_local(const struct tc_addr *addr, char *text, size_t size)
 {
-    size_t length = addr->length > path_offset ? addr->length - path_offset : 0;
     const char *path = addr->storage.local.sun_path;
+    size_t length = addr->length > path_offset ? addr->length - path_offset : 0;
 
+    if (length > sizeof addr->storage.local.sun_path) {
+        length = sizeof addr->storage.local.sun_path;
+    }
     if (length > 0 && path[0] == '\0') {
         return written(snprintf(text, size, "@%.*s", (int)(length - 1), path + 1), size);
     }
