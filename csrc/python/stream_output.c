@@ -154,6 +154,7 @@ static void enlist(struct tc_py_stream *self)
 
     if (tc_list_is_empty(&self->in_loop)) {
         Py_INCREF(self);
+        loop->unsent_count++;
     } else {
         tc_list_remove(&self->in_loop);
     }
@@ -205,6 +206,7 @@ void tc_py_streams_flush(struct tc_py_loop *loop)
         tc_py_stream_flush(self); /* leaves `unsent`: sent, lost or blocked */
         Py_DECREF(self);
     }
+    loop->unsent_count = 0;
 }
 
 static void drop_list(struct tc_list *list)
@@ -277,6 +279,17 @@ static int gather(struct tc_py_stream *self, PyObject *b_data)
     return output_push(&self->output, data);
 }
 
+/* Before more is gathered: do enough streams wait already? The turn may have received from each of
+ * them, and what the kernel freed then goes back to the processor it was sent from, which is
+ * interrupted at 32 buffers (half of net.core.skb_defer_max) if it has sent nothing since; between
+ * virtual processors that takes us microseconds. An answer has it send again. */
+static void end_group(struct tc_py_stream *self)
+{
+    if (self->loop->unsent_count >= TC_PY_STREAM_GROUP && tc_list_is_empty(&self->in_loop)) {
+        tc_py_streams_flush(self->loop);
+    }
+}
+
 /* Something was gathered: see that it leaves. */
 static void gathered(struct tc_py_stream *self)
 {
@@ -296,8 +309,10 @@ static void gathered(struct tc_py_stream *self)
 
 int tc_py_stream_write(struct tc_py_stream *self, PyObject *b_data)
 {
-    int result = gather(self, b_data);
+    int result;
 
+    end_group(self);
+    result = gather(self, b_data);
     gathered(self);
     return result;
 }
@@ -316,6 +331,7 @@ int tc_py_stream_writelines(struct tc_py_stream *self, PyObject *b_lines)
     if (iterator == NULL) {
         return -1;
     }
+    end_group(self);
     while (result == 0 && (line = PyIter_Next(iterator)) != NULL) {
         result = gather(self, line);
         Py_DECREF(line);

@@ -1,0 +1,147 @@
+"""When what streams have written leaves: at once, with the turn's, and in which order."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+import tinycoro
+
+GROUP = 28  # TC_PY_STREAM_GROUP
+
+
+def test_drain_sends_at_once_only_what_is_much_or_alone() -> None:
+    """Little output of one task among many leaves at the end of the turn, with the others'."""
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
+
+    def arrived() -> int:
+        try:
+            return len(peer.recv(1 << 20))
+        except BlockingIOError:
+            return 0
+
+    async def main() -> list[int]:
+        _, writer = await tinycoro.open_connection(sock=ours)
+        seen = []
+        writer.write(b"alone")
+        await writer.drain()
+        seen.append(arrived())
+        for size in (1000, 20_000):
+            other = tinycoro.create_task(tinycoro.sleep(0))
+            writer.write(bytes(size))
+            await writer.drain()
+            seen.append(arrived())
+            await other
+            seen.append(arrived())
+        writer.close()
+        await writer.wait_closed()
+        return seen
+
+    with peer:
+        assert tinycoro.run(main()) == [5, 0, 1000, 20_000, 0]
+
+
+def test_drains_of_one_turn_send_in_their_order() -> None:
+    """What comes last, or is much, does not leave before what was written earlier."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    waiting: list[int] = []
+    order: list[int] = []
+
+    async def answer(number: int, size: int, gate: tinycoro.Event, seen: tinycoro.Event) -> None:
+        _, writer = await tinycoro.open_connection(sock=pairs[number][0])
+        waiting.append(number)
+        await gate.wait()
+        writer.write(bytes(size))
+        await writer.drain()
+        await seen.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main(sizes: list[int]) -> None:
+        gate, seen = tinycoro.Event(), tinycoro.Event()
+        loop = tinycoro.get_running_loop()
+
+        def arrived(number: int, peer: socket.socket) -> None:
+            order.append(number)
+            loop.remove_reader(peer)
+            if len(order) == len(pairs):
+                seen.set()
+
+        for number, (_, peer) in enumerate(pairs):
+            loop.add_reader(peer, arrived, number, peer)
+        async with tinycoro.TaskGroup() as group:
+            for number, size in enumerate(sizes):
+                group.create_task(answer(number, size, gate, seen))
+            while len(waiting) < len(pairs):
+                await tinycoro.sleep(0)
+            gate.set()
+
+    tinycoro.run(main([100, 20_000, 100]))
+    for _, peer in pairs:
+        peer.close()
+    assert order == waiting == [0, 1, 2]
+
+
+def test_drains_of_the_only_task_send_at_once() -> None:
+    """What comes next may block the thread until the peers have answered."""
+    pairs = [socket.socketpair() for _ in range(2)]
+
+    async def main() -> list[bytes]:
+        writers = [(await tinycoro.open_connection(sock=ours))[1] for ours, _ in pairs]
+        for writer in writers:
+            writer.write(b"hello")
+        for writer in writers:
+            await writer.drain()
+        arrived = [peer.recv(100, socket.MSG_DONTWAIT) for _, peer in pairs]
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+        return arrived
+
+    assert tinycoro.run(main()) == [b"hello", b"hello"]
+    for _, peer in pairs:
+        peer.close()
+
+
+@pytest.mark.parametrize("does_drain", [True, False])
+def test_a_long_turn_sends_in_groups(does_drain: bool) -> None:
+    """Whom a turn has received from gets his answer before too many others have been received."""
+    pairs = [socket.socketpair() for _ in range(2 * GROUP + 2)]
+    waiting: list[int] = []
+
+    def count_arrived() -> int:
+        count = 0
+        for _, peer in pairs:
+            try:
+                count += len(peer.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
+            except BlockingIOError:
+                break
+        return count
+
+    async def answer(number: int, gate: tinycoro.Event) -> int:
+        _, writer = await tinycoro.open_connection(sock=pairs[number][0])
+        waiting.append(number)
+        await gate.wait()
+        writer.write(b"x")
+        if does_drain:
+            await writer.drain()
+        arrived = count_arrived()
+        await tinycoro.sleep(0)
+        writer.close()
+        await writer.wait_closed()
+        return arrived
+
+    async def main() -> list[int]:
+        gate = tinycoro.Event()
+        async with tinycoro.TaskGroup() as group:
+            tasks = [group.create_task(answer(i, gate)) for i in range(len(pairs))]
+            while len(waiting) < len(pairs):
+                await tinycoro.sleep(0)
+            gate.set()
+        return [task.result() for task in tasks]
+
+    assert tinycoro.run(main()) == [0] * GROUP + [GROUP] * GROUP + [2 * GROUP] * 2
+    for _, peer in pairs:
+        peer.close()
