@@ -169,9 +169,6 @@ def tcp_sockets(
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, True)
-            if address[0].startswith("127.") or address[0] == "::1":
-                with suppress(OSError):  # as csrc/net/tcp.c does, and for its reasons
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
             try:
                 sock.bind(address)
             except OSError as error:
@@ -182,6 +179,11 @@ def tcp_sockets(
                     raise OSError(error.errno, text) from None
                 sockets.pop().close()
                 logger.warning(text)
+                continue
+            bound = sock.getsockname()[0]
+            if bound == "::1" or bound.startswith("127."):
+                with suppress(OSError):  # as csrc/net/tcp.c does, and for its reasons
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
         if not sockets:
             addresses = [info[4] for info in infos]
             raise OSError(f"could not bind on any address out of {addresses!r}")

@@ -134,7 +134,7 @@ static size_t format_local(const struct tc_addr *addr, char *text, size_t size)
     const char *path = addr->storage.local.sun_path;
     size_t length = addr->length > path_offset ? addr->length - path_offset : 0;
 
-    if (length > sizeof addr->storage.local.sun_path) {
+    if (length > sizeof addr->storage.local.sun_path) { /* the kernel counts a NUL behind it */
         length = sizeof addr->storage.local.sun_path;
     }
     if (length > 0 && path[0] == '\0') {

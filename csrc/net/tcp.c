@@ -29,7 +29,7 @@ static bool is_tcp(const struct tc_addr *addr)
 
 /* A path within the machine has no bandwidth to find out: what paces (bbr) has timers send there
  * what could have left at once. reno does not, is in every kernel, and accepted connections inherit
- * it; where it is refused, all work. */
+ * it. Where the system refuses it they have its default, which only costs time. */
 static void choose_congestion_control(int fd, const struct tc_addr *addr)
 {
     static const char name[] = "reno";

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 import tinycoro
 from tinycoro import EchoServer
 
@@ -187,6 +189,15 @@ def reset(client: socket.socket) -> None:
     """Close with a RST instead of a FIN."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     client.close()
+
+
+def require_ipv6() -> None:
+    """Skip the test where the machine has none."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("no IPv6 here")
 
 
 def python_command(code: str, *arguments: str) -> list[str]:

@@ -17,7 +17,17 @@ import weakref
 
 import pytest
 
-from support import SLACK, connect, exchange, probe, receive, reset, timely, wait_until
+from support import (
+    SLACK,
+    connect,
+    exchange,
+    probe,
+    receive,
+    require_ipv6,
+    reset,
+    timely,
+    wait_until,
+)
 from tinycoro import EchoServer, ServerStatistics, TinycoroError, _core
 
 # ---- traffic -----------------------------------------------------------------------------------
@@ -64,11 +74,7 @@ def test_resets_are_counted_and_leave_nothing(server: EchoServer) -> None:
 
 
 def test_ipv6_is_served_where_the_machine_has_it() -> None:
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            pass
-    except OSError:
-        pytest.skip("no IPv6 here")
+    require_ipv6()
     with EchoServer("::1") as server:
         assert server.address[0] == "::1"
         assert f"[::1]:{server.address[1]}" in repr(server)

@@ -104,6 +104,9 @@ TC_TEST(test_addr_unix_paths_and_abstract_names_keep_their_exact_length)
     path[sizeof addr.storage.local.sun_path - 1] = '\0';
     TC_CHECK_EQ(tc_addr_from_path(path, &addr), 0);
     TC_CHECK_EQ(tc_addr_format(&addr, text, sizeof text), strlen(path) + 5);
+    memset(addr.storage.local.sun_path, 'a', sizeof addr.storage.local.sun_path);
+    addr.length = sizeof addr.storage.local + 1; /* as getsockname reports a path without a NUL */
+    TC_CHECK_EQ(tc_addr_format(&addr, text, sizeof text), sizeof addr.storage.local.sun_path + 5);
 }
 
 TC_TEST(test_addr_format_cuts_and_terminates)

@@ -359,14 +359,14 @@ TC_TEST(test_limits_start_failing_at_the_nth_call_leaves_nothing)
     int descriptors = count_descriptors();
 
     for (size_t i = 0; i < TC_ARRAY_LEN(calls); i++) {
-        int rc = -1;
-        for (uint64_t nth = 1; rc != 0; nth++) {
+        uint64_t hits = 1;
+        for (uint64_t nth = 1; hits != 0; nth++) {
             struct tc_server_options options = {.reuse_port = true};
             struct tc_server *server;
             TC_CHECK(nth < 20);
             tc_fault_arm(calls[i].call, nth, calls[i].error, 1);
-            rc = tc_server_start(runtime, &tc_echo_protocol, &options, &server);
-            uint64_t hits = tc_fault_hits(calls[i].call);
+            int rc = tc_server_start(runtime, &tc_echo_protocol, &options, &server);
+            hits = tc_fault_hits(calls[i].call);
             tc_fault_disarm_all();
             if (hits == 0) {
                 TC_CHECK_EQ(rc, 0);
