@@ -227,7 +227,7 @@ int tc_py_loop_run(struct tc_py_loop *loop)
         if (result == 0) {
             result = run_ready(loop);
         }
-        if (result == 0 && !tc_list_is_empty(&loop->unsent)) {
+        if (result == 0) {
             tc_py_streams_flush(loop);
         }
         if (tc_unlikely(loop->generation != tc_py_process_generation())) {

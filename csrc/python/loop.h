@@ -59,7 +59,7 @@ struct tc_py_loop {
     struct tc_heap timers; /* of struct tc_py_timer (L4)                               */
     struct tc_list tasks; /* of struct tc_py_task (L2)                                */
     struct tc_list unsent; /* of struct tc_py_stream (SM1)                             */
-    uint32_t unsent_count; /* entered there since it was last empty, or more            */
+    uint32_t unsent_count; /* entered there in this turn, or since all was last sent    */
     struct tc_list blocked; /* the same                                                 */
     struct tc_list listeners; /* of struct tc_py_listener (SS1)                           */
     struct tc_list doors; /* of http_door.c: HTTP servers that it answers for         */

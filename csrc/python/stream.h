@@ -6,8 +6,8 @@
  * short. Output is gathered until the end of the turn and leaves in one system call; it leaves at
  * once in write_eof and close, when TC_PY_STREAM_AT_ONCE bytes are gathered, and in drain, unless
  * it is less than TC_PY_STREAM_LITTLE and other tasks are ready. A drain that sends at once sends
- * first what other streams have gathered before; and TC_PY_STREAM_GROUP streams do not wait for one
- * more.
+ * first what other streams have gathered before. No more than TC_PY_STREAM_GROUP streams wait:
+ * where as many do and another one writes, theirs is sent first.
  *
  *            close, abort, an error              output sent, next turn
  *   OPEN ─────────────────────────────► CLOSING ───────────────────────► CLOSED
@@ -18,7 +18,7 @@
  *   CLOSED    gone         the buffer only  are dropped    nothing
  *
  * INVARIANTS
- *  SM1  A stream with unsent output is in loop->unsent (to be sent at the end of this turn) or in
+ *  SM1  A stream with unsent output is in loop->unsent (to be sent by the end of this turn) or in
  *       loop->blocked (the socket takes no more); either list owns a reference.
  *  SM2  PAUSED is set when output exceeds `high`, and cleared when it is down to `low`; who drains
  *       waits while it is set.
@@ -49,7 +49,7 @@ struct tc_py_stream_server;
 enum {
     TC_PY_STREAM_AT_ONCE = 64 * 1024, /* bytes gathered that do not wait for the turn's end     */
     TC_PY_STREAM_LITTLE = 16 * 1024,  /* bytes that drain leaves to the turn's end              */
-    TC_PY_STREAM_GROUP = 28,          /* streams whose output waits for the turn's end          */
+    TC_PY_STREAM_GROUP = 28,          /* streams whose output waits, at most                    */
     TC_PY_STREAM_HIGH = 64 * 1024,    /* water marks, as asyncio's                              */
     TC_PY_STREAM_LOW = 16 * 1024,
     TC_PY_OUTPUT_INLINE = 2,

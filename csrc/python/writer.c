@@ -115,7 +115,7 @@ PyDoc_STRVAR(drain_doc,
              "drain($self, /)\n--\n\n"
              "Wait while more than the high water mark is unsent.\n\n"
              "What was written is sent first, behind what other streams have unsent; if it is\n"
-             "less than 16 KiB and other tasks are ready, at the end of the loop's turn.\n\n"
+             "less than 16 KiB and other tasks are ready, by the end of the loop's turn.\n\n"
              "Raises: what broke the connection; ConnectionResetError after the end.");
 
 static PyObject *writer_drain(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -176,7 +176,7 @@ static PyObject *writer_repr(PyObject *object)
 
 PyDoc_STRVAR(write_doc,
              "write($self, data, /)\n--\n\n"
-             "Send bytes, a bytearray or a memoryview, at the end of the turn or with drain().\n\n"
+             "Send bytes, a bytearray or a memoryview, by the end of the turn or with drain().\n\n"
              "What is not bytes is copied. Never blocks. Raises: RuntimeError after write_eof().");
 PyDoc_STRVAR(writelines_doc,
              "writelines($self, lines, /)\n--\n\nwrite() each item of an iterable.");

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 import tinycoro
+from tinycoro import StreamWriter
 
 GROUP = 28  # TC_PY_STREAM_GROUP
 
@@ -105,43 +107,105 @@ def test_drains_of_the_only_task_send_at_once() -> None:
         peer.close()
 
 
-@pytest.mark.parametrize("does_drain", [True, False])
-def test_a_long_turn_sends_in_groups(does_drain: bool) -> None:
-    """Whom a turn has received from gets his answer before too many others have been received."""
-    pairs = [socket.socketpair() for _ in range(2 * GROUP + 2)]
-    waiting: list[int] = []
+# ---- groups --------------------------------------------------------------------------------------
 
-    def count_arrived() -> int:
+
+class Group:
+    """Streams whose tasks all run in one turn, and their peers."""
+
+    def __init__(self, count: int) -> None:
+        self.pairs = [socket.socketpair() for _ in range(count)]
+
+    def run(self, answer: Callable[[int, StreamWriter], Awaitable[int]]) -> list[int]:
+        """What `answer(number, writer)` returns for each; all are called in the same turn."""
+        waiting: list[int] = []
+
+        async def serve(number: int, gate: tinycoro.Event) -> int:
+            _, writer = await tinycoro.open_connection(sock=self.pairs[number][0])
+            waiting.append(number)
+            await gate.wait()
+            result = await answer(number, writer)
+            await tinycoro.sleep(0)
+            writer.close()
+            await writer.wait_closed()
+            return result
+
+        async def main() -> list[int]:
+            gate = tinycoro.Event()
+            async with tinycoro.TaskGroup() as group:
+                tasks = [group.create_task(serve(i, gate)) for i in range(len(self.pairs))]
+                while len(waiting) < len(self.pairs):
+                    await tinycoro.sleep(0)
+                gate.set()
+            return [task.result() for task in tasks]
+
+        results = tinycoro.run(main())
+        for _, peer in self.pairs:
+            peer.close()
+        return results
+
+    def count_arrived(self) -> int:
+        """Bytes that lie with the peers."""
         count = 0
-        for _, peer in pairs:
+        for _, peer in self.pairs:
             try:
-                count += len(peer.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
+                count += len(peer.recv(100, socket.MSG_DONTWAIT | socket.MSG_PEEK))
             except BlockingIOError:
-                break
+                continue
         return count
 
-    async def answer(number: int, gate: tinycoro.Event) -> int:
-        _, writer = await tinycoro.open_connection(sock=pairs[number][0])
-        waiting.append(number)
-        await gate.wait()
-        writer.write(b"x")
+
+@pytest.mark.parametrize("does_drain", [True, False])
+@pytest.mark.parametrize("does_gather", [True, False])
+def test_a_long_turn_sends_in_groups(does_drain: bool, does_gather: bool) -> None:
+    """Whom a turn has received from gets his answer before too many others have been received."""
+    group = Group(2 * GROUP + 2)
+
+    async def answer(_: int, writer: StreamWriter) -> int:
+        if does_gather:
+            writer.writelines([b"", b"x"])
+        else:
+            writer.write(b"x")
         if does_drain:
             await writer.drain()
-        arrived = count_arrived()
-        await tinycoro.sleep(0)
-        writer.close()
-        await writer.wait_closed()
-        return arrived
+        return group.count_arrived()
+
+    assert group.run(answer) == [0] * GROUP + [GROUP] * GROUP + [2 * GROUP] * 2
+
+
+def test_who_waits_in_a_group_may_write_more() -> None:
+    group = Group(GROUP + 1)
+
+    async def answer(number: int, writer: StreamWriter) -> int:
+        writer.write(b"x")
+        writer.write(b"y")
+        return group.count_arrived()
+
+    assert group.run(answer) == [0] * GROUP + [2 * GROUP]
+
+
+def test_what_has_left_by_itself_counts_for_its_turn_alone() -> None:
+    """As what is written to a stream that is closed behind it, turn by turn."""
+    pairs = [socket.socketpair() for _ in range(GROUP + 2)]
 
     async def main() -> list[int]:
-        gate = tinycoro.Event()
-        async with tinycoro.TaskGroup() as group:
-            tasks = [group.create_task(answer(i, gate)) for i in range(len(pairs))]
-            while len(waiting) < len(pairs):
-                await tinycoro.sleep(0)
-            gate.set()
-        return [task.result() for task in tasks]
+        writers = [(await tinycoro.open_connection(sock=ours))[1] for ours, _ in pairs]
+        for writer in writers[2:]:
+            writer.write(b"x")
+            writer.close()
+            await tinycoro.sleep(0)
+        arrived = []
+        for writer in writers[:2]:
+            writer.write(b"x")
+            try:
+                arrived.append(len(pairs[0][1].recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)))
+            except BlockingIOError:
+                arrived.append(0)
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+        return arrived
 
-    assert tinycoro.run(main()) == [0] * GROUP + [GROUP] * GROUP + [2 * GROUP] * 2
+    assert tinycoro.run(main()) == [0, 0]
     for _, peer in pairs:
         peer.close()
