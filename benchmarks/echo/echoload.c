@@ -60,7 +60,7 @@ struct conn {
     int fd;
     size_t sent; /* of the message on its way                                              */
     size_t received; /* of its reply                                                           */
-    uint64_t messages; /* finished, from the connection's number on; which reply is compared     */
+    uint64_t messages; /* number of the reply that is awaited: says whether it is compared       */
     uint64_t start_ns; /* when the first byte of the message was handed over                     */
 };
 
@@ -285,7 +285,7 @@ static int run_load(struct load *load)
     }
     uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
     for (int i = 0; i < options->conns; i++) {
-        /* Connections keep in step: were they to begin alike, one round in --verify-every would
+        /* Connections keep in step: if all counted from zero, one round in --verify-every would
          * have all the comparisons, and the highest latencies would be our own. */
         load->conns[i].messages = (uint64_t)i;
         begin_message(load, &load->conns[i], now_ns);

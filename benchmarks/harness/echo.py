@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.build import Builder, Unavailable
+from harness.machine import congestion_control
 from harness.process import free_port, pinned, serving, status_bytes
 from harness.report import Limit, Row, ratio, save
 from harness.servers import Server, find_servers
@@ -196,5 +197,6 @@ def run_echo(arguments: argparse.Namespace, builder: Builder) -> list[Limit]:
             print(limit)
     names = ("size", "conns", "workers", "secs", "warmup", "pin", "rounds", "baseline")
     parameters = {name: getattr(arguments, name) for name in names}
+    parameters["congestion"] = congestion_control()
     save("echo", parameters, rows, limits, builder, arguments.python, arguments.out)
     return limits

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.build import Builder, Unavailable
 from harness.http_servers import FOLDER, HttpServer, Start, find_http_servers, make_files
+from harness.machine import congestion_control
 from harness.process import free_port, pinned, process_tree, serving, status_bytes
 from harness.report import Limit, Row, quartiles, ratio, save
 
@@ -30,7 +31,6 @@ METRICS = (
     "rss_bytes",
 )
 SERVER_CPU, CLIENT_CPU = {0}, {1}
-CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 DEPTH = 16  # requests that are on their way at a time, where a row is pipelined
 # Where the server was idle for more than this share of the time, it was waiting for the client.
 IDLE_SHARE = 0.1
@@ -286,6 +286,6 @@ def run_http(arguments: argparse.Namespace, builder: Builder) -> list[Limit]:
             print(limit)
     names = ("cases", "conns", "secs", "warmup", "rounds")
     parameters = {name: getattr(arguments, name) for name in names} | {"workers": 1, "pin": True}
-    parameters["congestion"] = CONGESTION.read_text().strip()
+    parameters["congestion"] = congestion_control()
     save("http", parameters, rows, limits, builder, arguments.python, arguments.out)
     return limits

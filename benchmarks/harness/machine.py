@@ -37,6 +37,11 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def congestion_control() -> str:
+    """TCP's, of this network namespace."""
+    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
+
 def describe_commit() -> str:
     """The commit, with "+" for local changes; "unknown" outside of a clone."""
     commit = first_line(["git", "rev-parse", "--short=12", "HEAD"], PROJECT)

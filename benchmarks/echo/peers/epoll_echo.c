@@ -59,6 +59,8 @@ static void *run(void *arg)
     int one = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one));
+    /* The cheapest congestion control, as tinycoro's on loopback; losing it is no failure. */
+    (void)setsockopt(listener, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
     struct sockaddr_in address = {
         .sin_family = AF_INET,
         .sin_port = htons((uint16_t)port),
