@@ -186,7 +186,7 @@ def test_who_waits_in_a_group_may_write_more() -> None:
 
 def test_what_has_left_by_itself_counts_for_its_turn_alone() -> None:
     """As what is written to a stream that is closed behind it, turn by turn."""
-    pairs = [socket.socketpair() for _ in range(GROUP + 2)]
+    pairs = [socket.socketpair() for _ in range(2 + GROUP - 1)]
 
     async def main() -> list[int]:
         writers = [(await tinycoro.open_connection(sock=ours))[1] for ours, _ in pairs]
