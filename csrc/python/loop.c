@@ -218,6 +218,15 @@ static int run_ready(struct tc_py_loop *loop)
     return result;
 }
 
+/* An exception ends the run: what streams have written in this turn leaves all the same. */
+static void flush_after_failure(struct tc_py_loop *loop)
+{
+    PyObject *pending = PyErr_GetRaisedException();
+
+    tc_py_streams_flush(loop);
+    PyErr_SetRaisedException(pending);
+}
+
 int tc_py_loop_run(struct tc_py_loop *loop)
 {
     int result;
@@ -237,6 +246,9 @@ int tc_py_loop_run(struct tc_py_loop *loop)
             return -1;
         }
     } while (result == 0 && !loop->is_stopping && loop->armed == NULL);
+    if (tc_unlikely(result < 0)) {
+        flush_after_failure(loop);
+    }
     return result;
 }
 

@@ -446,6 +446,7 @@ static PyObject *loop_close(PyObject *self, PyObject *Py_UNUSED(ignored))
     }
     /* relaxed: written by the thread that owns the loop; see check_open. */
     if (!tc_load_relaxed(&loop->is_closed)) {
+        tc_py_streams_flush(loop); /* what was written while the loop did not run */
         tc_store_relaxed(&loop->is_closed, true); /* relaxed: likewise */
         withdraw_all(loop);
         tc_py_loop_drop_all(loop);

@@ -241,14 +241,22 @@ void tc_py_stream_close(struct tc_py_stream *self)
     tc_py_stream_flush(self); /* sees to the end when everything is sent */
 }
 
+/* Nothing more is sent. */
+static void cut_off(struct tc_py_stream *self)
+{
+    if (!(self->flags & TC_PY_STREAM_CLOSED)) {
+        self->flags |= TC_PY_STREAM_CLOSING;
+        tc_py_output_clear(&self->output);
+        tc_py_stream_flush(self);
+    }
+}
+
 void tc_py_stream_abort(struct tc_py_stream *self)
 {
-    if (self->flags & TC_PY_STREAM_CLOSED) {
-        return;
+    if (!(self->flags & TC_PY_STREAM_CLOSED)) {
+        tc_py_stream_flush(self); /* what was put off has not been offered to the socket yet */
+        cut_off(self);
     }
-    self->flags |= TC_PY_STREAM_CLOSING;
-    tc_py_output_clear(&self->output);
-    tc_py_stream_flush(self);
 }
 
 void tc_py_stream_lose(struct tc_py_stream *self, int error)
@@ -256,7 +264,7 @@ void tc_py_stream_lose(struct tc_py_stream *self, int error)
     if (self->error == 0) {
         self->error = error;
     }
-    tc_py_stream_abort(self);
+    cut_off(self);
 }
 
 PyObject *tc_py_stream_exception(struct tc_py_stream *self)

@@ -4,10 +4,12 @@
  * its input and output happens on the loop's thread. Nothing is read ahead of demand: a reader that
  * lacks bytes receives by itself (reader_buffer.c), and waits for an edge once a read came back
  * short. Output is gathered until the end of the turn and leaves in one system call; it leaves at
- * once in write_eof and close, when TC_PY_STREAM_AT_ONCE bytes are gathered, and in drain, unless
- * it is less than TC_PY_STREAM_LITTLE and other tasks are ready. A drain that sends at once sends
- * first what other streams have gathered before. No more than TC_PY_STREAM_GROUP streams wait:
- * where as many do and another one writes, theirs is sent first.
+ * once in write_eof, close and abort, when TC_PY_STREAM_AT_ONCE bytes are gathered, when the socket
+ * is asked for, and in drain, unless it is less than TC_PY_STREAM_LITTLE and other tasks are ready.
+ * A drain that sends at once sends first what other streams have gathered before. No more than
+ * TC_PY_STREAM_GROUP streams wait: where as many do and another one writes, theirs is sent first.
+ * What an exception ends is a turn, too; and what is written while the loop does not run leaves
+ * when it runs again, or is closed.
  *
  *            close, abort, an error              output sent, next turn
  *   OPEN ─────────────────────────────► CLOSING ───────────────────────► CLOSED
@@ -132,7 +134,7 @@ bool tc_py_stream_is_receiving(const struct tc_py_stream *self);
 /* Send what is gathered, then close. Does nothing if that was asked before. */
 void tc_py_stream_close(struct tc_py_stream *self);
 
-/* Close without sending. */
+/* Close; what the socket does not take at once is lost. */
 void tc_py_stream_abort(struct tc_py_stream *self);
 
 /* The connection is broken, for the reason `error` (-errno). */

@@ -1,5 +1,6 @@
 /* get_extra_info(): addresses, and the socket for those who want to set an option. */
 #include "python/loop.h"
+#include "python/process.h"
 #include "python/stream.h"
 
 #include "base/sys.h"
@@ -134,6 +135,20 @@ static PyObject *own_socket(struct tc_py_stream *self)
     return self->socket;
 }
 
+/* What was written before belongs before what the user does to the socket, shutdown() say. */
+static void send_put_off(struct tc_py_stream *self)
+{
+    struct tc_py_loop *loop = self->loop;
+    unsigned long thread = tc_load_relaxed(&loop->thread); /* relaxed: as in tc_py_loop_check */
+
+    /* relaxed: written by this thread, if we are the loop's */
+    if (self->output.count > 0 && !tc_load_relaxed(&loop->is_closed) &&
+        loop->generation == tc_py_process_generation() &&
+        (thread == 0 || thread == PyThread_get_thread_ident())) {
+        tc_py_stream_flush(self);
+    }
+}
+
 /* asyncio's wrapper, which hides what would disturb the loop: a new reference or NULL. */
 static PyObject *socket_info(struct tc_py_stream *self)
 {
@@ -144,6 +159,7 @@ static PyObject *socket_info(struct tc_py_stream *self)
     if (b_socket == NULL) {
         return NULL;
     }
+    send_put_off(self);
     module = PyImport_ImportModule("asyncio.trsock");
     if (module != NULL) {
         result = PyObject_CallMethod(module, "TransportSocket", "O", b_socket);

@@ -98,7 +98,8 @@ PyObject *tc_py_stream_method_get_extra_info(PyObject *self, PyObject *const *ar
 
 /* ---- methods of the transport alone ------------------------------------------------------- */
 
-PyDoc_STRVAR(abort_doc, "abort($self, /)\n--\n\nClose without sending what was written.");
+PyDoc_STRVAR(abort_doc, "abort($self, /)\n--\n\n"
+                        "Close at once; what the socket does not take now is lost.");
 
 static PyObject *stream_abort(PyObject *self, PyObject *Py_UNUSED(ignored))
 {

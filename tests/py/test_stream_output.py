@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -209,3 +210,87 @@ def test_what_has_left_by_itself_counts_for_its_turn_alone() -> None:
     assert tinycoro.run(main()) == [0, 0]
     for _, peer in pairs:
         peer.close()
+
+
+async def put_off(loop_over: list[object]) -> tuple[socket.socket, StreamWriter]:
+    """Return a peer, and a writer whose drained output waits for the end of the turn."""
+    ours, peer = socket.socketpair()
+    peer.setblocking(False)
+    _, writer = await tinycoro.open_connection(sock=ours)
+    loop_over.append(tinycoro.create_task(tinycoro.sleep(0)))
+    writer.write(b"drained")
+    await writer.drain()
+    with pytest.raises(BlockingIOError):
+        peer.recv(100)
+    return peer, writer
+
+
+def abort(writer: StreamWriter) -> None:
+    writer.transport.abort()
+
+
+def end_sending(writer: StreamWriter) -> None:
+    writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("end", [abort, end_sending])
+def test_what_was_put_off_leaves_before_the_end(end: Callable[[StreamWriter], None]) -> None:
+    """asyncio had offered it to the socket when it was written."""
+
+    async def main() -> bytes:
+        others: list[object] = []
+        peer, writer = await put_off(others)
+        end(writer)
+        data = peer.recv(100)
+        writer.close()
+        await writer.wait_closed()
+        with peer:
+            return data + peer.recv(100)
+
+    assert tinycoro.run(main()) == b"drained"
+
+
+def test_abort_drops_what_the_socket_does_not_take() -> None:
+    """It does not wait, and the peer sees the end behind what was taken."""
+
+    async def main() -> int:
+        ours, peer = socket.socketpair()
+        _, writer = await tinycoro.open_connection(sock=ours)
+        writer.write(bytes(50_000_000))
+        writer.transport.abort()
+        await writer.wait_closed()
+        taken = 0
+        with peer:
+            while data := peer.recv(1 << 20):
+                taken += len(data)
+        return taken
+
+    assert 0 < tinycoro.run(main()) < 50_000_000
+
+
+def test_what_an_interrupted_turn_has_written_leaves() -> None:
+    """Neither KeyboardInterrupt nor the loop's end takes it away."""
+    loop = tinycoro.new_event_loop()
+    kept: list[object] = []
+
+    async def main() -> None:
+        peer, writer = await put_off(kept)
+        kept.extend((peer, writer))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(main())
+    other, peer, writer = kept
+    assert isinstance(other, tinycoro.Task)
+    assert isinstance(peer, socket.socket)
+    assert isinstance(writer, StreamWriter)
+    with peer:
+        assert peer.recv(100) == b"drained"
+        loop.run_until_complete(other)
+        writer.write(b"later")
+        loop.close()
+        assert peer.recv(100) == b"later"
+    kept.clear()
+    del writer
+    with pytest.warns(ResourceWarning, match="StreamWriter"):  # it was never closed
+        gc.collect()
