@@ -105,7 +105,7 @@ static enum tc_py_outcome drain_finish(struct tc_py_operation *op, PyObject **va
     struct tc_py_stream *stream = self->stream;
 
     (void)value;
-    if (stream->flags & TC_PY_STREAM_CLOSED) {
+    if (stream->flags & TC_PY_STREAM_CLOSED || stream->error != 0) {
         return raise_exception(self);
     }
     tc_py_stream_flush(stream);

@@ -294,3 +294,26 @@ def test_what_an_interrupted_turn_has_written_leaves() -> None:
     del writer
     with pytest.warns(ResourceWarning, match="StreamWriter"):  # it was never closed
         gc.collect()
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_a_drain_that_waits_learns_that_the_connection_broke(closing: bool) -> None:
+    """Otherwise a program would believe that its last bytes were sent."""
+
+    async def main() -> None:
+        ours, peer = socket.socketpair()
+        _, writer = await tinycoro.open_connection(sock=ours)
+        writer.write(bytes(50_000_000))
+        drain = tinycoro.create_task(writer.drain())
+        await tinycoro.sleep(0)
+        await tinycoro.sleep(0)
+        assert not drain.done()
+        if closing:
+            writer.close()
+        peer.close()
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await drain
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await writer.wait_closed()
+
+    tinycoro.run(main())
