@@ -34,6 +34,19 @@ static struct tc_py_descriptor *find(struct tc_py_loop *loop, int fd)
     return (size_t)fd < loop->descriptors.size ? loop->descriptors.table[fd] : NULL;
 }
 
+/* The same when the number is wanted: a stream or listener that has lost it makes way. May run
+ * Python code. */
+static struct tc_py_descriptor *find_occupant(struct tc_py_loop *loop, int fd)
+{
+    struct tc_py_descriptor *found = find(loop, fd);
+
+    if (found == NULL || found->ops == NULL) {
+        return found;
+    }
+    found->ops->make_way(found, loop);
+    return find(loop, fd);
+}
+
 static uint64_t tag_of(const struct tc_py_descriptor *self)
 {
     return (uint64_t)self->generation << 32 | (uint32_t)self->fd;
@@ -58,13 +71,16 @@ static int grow(struct tc_py_descriptors *all, int fd)
     return 0;
 }
 
-/* Give a record its place. Returns 0, -EEXIST, -ENOMEM. */
+/* Give a record its place. Returns 0, -EEXIST, -ENOMEM, -EBADF. */
 static int enter(struct tc_py_loop *loop, struct tc_py_descriptor *self, int fd)
 {
     struct tc_py_descriptors *all = &loop->descriptors;
 
-    if (find(loop, fd) != NULL) {
+    if (find_occupant(loop, fd) != NULL) {
         return -EEXIST;
+    }
+    if (loop->mailbox == NULL) {
+        return -EBADF;
     }
     if ((size_t)fd >= all->size && grow(all, fd) < 0) {
         return -ENOMEM;
@@ -123,6 +139,19 @@ void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *s
     if (loop->mailbox != NULL && loop->generation == tc_py_process_generation()) {
         tc_poller_remove(&loop->mailbox->poller, self->fd);
     }
+}
+
+bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, PyObject *b_object)
+{
+    PyObject *pending = PyErr_GetRaisedException();
+    int number = self->fd;
+    int found = PyObject_AsFileDescriptor(b_object);
+
+    if (found < 0) {
+        PyErr_Clear(); /* closed: nothing to tell */
+    }
+    PyErr_SetRaisedException(pending);
+    return found == number;
 }
 
 /* ---- callbacks -------------------------------------------------------------------------- */
@@ -236,8 +265,9 @@ static int descriptor_number(PyObject *b_fd)
 /* The record of `fd` for callbacks, made if need be; NULL with an exception set. */
 static struct callbacks *callbacks_for(struct tc_py_loop *loop, int fd)
 {
-    struct tc_py_descriptor *found = find(loop, fd);
+    struct tc_py_descriptor *found = find_occupant(loop, fd);
     struct callbacks *self = callbacks_of(found);
+    int error;
 
     if (self != NULL) {
         return self;
@@ -247,9 +277,10 @@ static struct callbacks *callbacks_for(struct tc_py_loop *loop, int fd)
         return NULL;
     }
     self = tc_mem_zalloc(sizeof(*self));
-    if (self == NULL || enter(loop, &self->descriptor, fd) < 0) {
+    error = self == NULL ? -ENOMEM : enter(loop, &self->descriptor, fd);
+    if (error < 0) {
         tc_mem_free(self, sizeof(*self));
-        return (struct callbacks *)PyErr_NoMemory();
+        return (struct callbacks *)tc_py_error_os(error, "cannot watch the descriptor", NULL);
     }
     return self;
 }
@@ -332,7 +363,7 @@ static PyObject *remove_callback(PyObject *object, const char *function, int dir
     if (fd < 0) {
         return NULL;
     }
-    found = find(loop, fd);
+    found = find_occupant(loop, fd);
     self = callbacks_of(found);
     if (found != NULL && self == NULL) {
         return PyErr_Format(PyExc_RuntimeError,

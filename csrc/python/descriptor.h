@@ -10,6 +10,10 @@
  * closes a descriptor, and a later event of the same batch would find another one under its number:
  * hence the generation in the poller's tag.
  *
+ * The Python socket of a stream or listener is its user's, too, who may close or detach it. The
+ * number then means another file, or soon will, and is not to be acted on: who ends asks the socket
+ * first, and whose number is wanted again makes way.
+ *
  *   tag   bits 0–31: the number   bits 32–63: the generation, which is never 0
  *
  * INVARIANTS
@@ -39,6 +43,9 @@ struct tc_py_descriptor_ops {
     void (*event)(struct tc_py_descriptor *self, struct tc_py_loop *loop, uint32_t bits);
     /* This is the child of a fork: close the descriptor, and tell nobody.                     */
     void (*forget)(struct tc_py_descriptor *self);
+    /* Somebody opens or watches the number: leave the table if our object has lost it. May run
+     * Python code, and end the object. */
+    void (*make_way)(struct tc_py_descriptor *self, struct tc_py_loop *loop);
 };
 
 struct tc_py_descriptor {
@@ -54,7 +61,8 @@ struct tc_py_descriptors {
 };
 
 /* Register `fd` for both directions, edge-triggered. The record is unused before; its fd is set on
- * success. Returns 0; -EEXIST: the number is in use; -ENOMEM; or what the poller said. */
+ * success. May run Python code. Returns 0; -EEXIST: the number is in use; -ENOMEM; -EBADF: the loop
+ * was closed meanwhile; or what the poller said. */
 TC_NODISCARD int tc_py_descriptor_add(struct tc_py_loop *loop, struct tc_py_descriptor *self,
                                       int fd);
 
@@ -69,6 +77,10 @@ TC_NODISCARD int tc_py_descriptor_enable(struct tc_py_loop *loop, struct tc_py_d
 /* Take a record out, before its descriptor is closed; its fd stays. Does nothing if it is in no
  * table. */
 void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *self);
+
+/* Whether the fileno() of `b_object` is the record's number. May run Python code; keeps a pending
+ * exception. */
+bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, PyObject *b_object);
 
 /* Deliver one event of the loop's poller. */
 void tc_py_descriptor_deliver(struct tc_py_loop *loop, const struct tc_poller_event *event);

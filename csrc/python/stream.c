@@ -120,9 +120,40 @@ static void close_descriptor(struct tc_py_descriptor *descriptor)
     }
 }
 
+/* Forget the number if the Python socket has lost it, closed or detached by its user: it may mean
+ * another file by now. Returns whether that is so. */
+static bool forget_lost(struct tc_py_stream *self)
+{
+    if (self->descriptor.fd < 0 || self->socket == NULL ||
+        tc_py_descriptor_is_of(&self->descriptor, self->socket)) {
+        return false;
+    }
+    tc_py_descriptor_remove(self->loop, &self->descriptor);
+    close_descriptor(&self->descriptor); /* by the socket, which knows what it still has */
+    return true;
+}
+
+void tc_py_stream_check_socket(struct tc_py_stream *self)
+{
+    if (forget_lost(self) && (!(self->flags & TC_PY_STREAM_CLOSING) || self->output.count > 0)) {
+        tc_py_stream_lose(self, -EBADF);
+    }
+}
+
+static void stream_make_way(struct tc_py_descriptor *descriptor, struct tc_py_loop *loop)
+{
+    struct tc_py_stream *self = tc_container_of(descriptor, struct tc_py_stream, descriptor);
+
+    (void)loop;
+    Py_INCREF(self);
+    tc_py_stream_check_socket(self);
+    Py_DECREF(self);
+}
+
 static const struct tc_py_descriptor_ops stream_descriptor_ops = {
     .event = stream_event,
     .forget = close_descriptor,
+    .make_way = stream_make_way,
 };
 
 /* Give the descriptor back. */
@@ -131,7 +162,11 @@ static void release_descriptor(struct tc_py_stream *self)
     if (self->descriptor.fd < 0) {
         return;
     }
+    /* First: what fileno() runs must not find us in the table when we are dying. */
     tc_py_descriptor_remove(self->loop, &self->descriptor);
+    if (forget_lost(self)) {
+        return;
+    }
     if (self->loop->generation == tc_py_process_generation()) {
         /* A child of a fork may hold the connection too: end it for both. */
         TC_IGNORE(tc_sys_shutdown(self->descriptor.fd, SHUT_RDWR));
@@ -145,6 +180,7 @@ static void end(struct tc_py_stream *self)
     PyObject *exception = tc_py_stream_exception(self);
 
     self->flags |= TC_PY_STREAM_CLOSED;
+    (void)forget_lost(self);
     tc_py_stream_note_name(self);
     release_descriptor(self);
     if (self->reader != NULL) {
@@ -238,6 +274,7 @@ void tc_py_stream_close(struct tc_py_stream *self)
         return;
     }
     self->flags |= TC_PY_STREAM_CLOSING;
+    tc_py_stream_check_socket(self);
     tc_py_stream_flush(self); /* sees to the end when everything is sent */
 }
 

@@ -140,6 +140,11 @@ void tc_py_stream_abort(struct tc_py_stream *self);
 /* The connection is broken, for the reason `error` (-errno). */
 void tc_py_stream_lose(struct tc_py_stream *self, int error);
 
+/* Before acting on the descriptor out of the ordinary: if the user has closed or detached the
+ * Python socket, the connection is broken, unless it is closing with nothing unsent. May run Python
+ * code. */
+void tc_py_stream_check_socket(struct tc_py_stream *self);
+
 /* Have the end run in the next turn, the output being sent or dropped. */
 void tc_py_stream_end_soon(struct tc_py_stream *self);
 

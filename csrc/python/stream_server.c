@@ -55,9 +55,23 @@ static void listener_forget(struct tc_py_descriptor *descriptor)
     Py_XDECREF(result);
 }
 
+/* The user has closed the listening socket, and its number is wanted. */
+static void listener_make_way(struct tc_py_descriptor *descriptor, struct tc_py_loop *loop)
+{
+    struct tc_py_listener *self = tc_container_of(descriptor, struct tc_py_listener, descriptor);
+
+    (void)loop;
+    Py_INCREF(self);
+    if (!tc_py_descriptor_is_of(descriptor, self->socket)) {
+        listener_stop(self);
+    }
+    Py_DECREF(self);
+}
+
 static const struct tc_py_descriptor_ops listener_descriptor_ops = {
     .event = listener_event,
     .forget = listener_forget,
+    .make_way = listener_make_way,
 };
 
 static void rest_is_over(struct tc_py_timer *timer, struct tc_py_loop *loop)

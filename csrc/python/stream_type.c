@@ -47,6 +47,7 @@ PyObject *tc_py_stream_method_write_eof(PyObject *self, PyObject *Py_UNUSED(igno
     if (stream == NULL) {
         return NULL;
     }
+    tc_py_stream_check_socket(stream);
     tc_py_stream_write_eof(stream);
     Py_RETURN_NONE;
 }
