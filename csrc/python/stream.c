@@ -429,6 +429,15 @@ struct tc_py_stream *tc_py_stream_new(struct tc_py_loop *loop, int fd, PyObject 
     return self;
 }
 
+void tc_py_stream_disown(struct tc_py_stream *self)
+{
+    self->flags |= TC_PY_STREAM_CLOSING | TC_PY_STREAM_CLOSED;
+    tc_py_descriptor_remove(self->loop, &self->descriptor);
+    self->descriptor.fd = -1;
+    Py_CLEAR(self->socket); /* not the last: the caller has it */
+    Py_CLEAR(self->reader);
+}
+
 /* ---- the object's own end ------------------------------------------------------------------ */
 
 int tc_py_stream_traverse(PyObject *object, visitproc visit, void *arg)

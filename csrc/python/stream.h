@@ -121,6 +121,11 @@ struct tc_py_stream_wait {
 struct tc_py_stream *tc_py_stream_new(struct tc_py_loop *loop, int fd, PyObject *b_socket,
                                       const struct sockaddr *peer, socklen_t peer_length);
 
+/* A new stream whose reader or writer could not be made: leave the descriptor to the socket that it
+ * came with, open, and let the reader go, so that nothing keeps the stream. Keeps the pending
+ * exception. */
+void tc_py_stream_disown(struct tc_py_stream *self);
+
 /* Refuse a call of `what` on a foreign thread or after a fork. Threads: attached
  * Returns 0, or -1 with RuntimeError set. */
 int tc_py_stream_check(struct tc_py_stream *self, const char *what);

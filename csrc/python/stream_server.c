@@ -149,10 +149,14 @@ static int call_back(struct tc_py_stream_server *self, struct tc_py_stream *stre
         }
         (void)PyContext_Exit(self->context); /* we are in it: it cannot fail */
     }
-    if (result < 0 && arguments[1] != NULL) {
+    if (result < 0) {
         PyObject *error = PyErr_GetRaisedException();
 
-        tc_py_stream_close(stream);
+        if (arguments[1] != NULL) {
+            tc_py_stream_close(stream);
+        } else {
+            tc_py_stream_abort(stream); /* no writer will close it, and its reader keeps it */
+        }
         PyErr_SetRaisedException(error);
     }
     Py_XDECREF(outcome);

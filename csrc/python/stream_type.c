@@ -274,6 +274,7 @@ static PyObject *open_stream(PyObject *Py_UNUSED(module), PyObject *args)
     struct tc_py_stream *stream;
     struct tc_py_reader *reader;
     struct tc_py_writer *writer;
+    PyObject *result;
     int fd;
 
     if (!PyArg_ParseTuple(args, "OOn:_open_stream", &b_loop, &b_socket, &limit)) {
@@ -292,12 +293,14 @@ static PyObject *open_stream(PyObject *Py_UNUSED(module), PyObject *args)
     stream = tc_py_stream_new(loop, fd, b_socket, NULL, 0);
     reader = stream == NULL ? NULL : tc_py_reader_new(stream, (size_t)limit);
     writer = reader == NULL ? NULL : tc_py_writer_new(stream, reader);
-    Py_XDECREF(stream);
-    if (writer == NULL) {
-        Py_XDECREF(reader);
-        return NULL;
+    result = writer == NULL ? NULL : PyTuple_Pack(2, reader, writer);
+    if (result == NULL && stream != NULL) {
+        tc_py_stream_disown(stream);
     }
-    return Py_BuildValue("(NN)", reader, writer);
+    Py_XDECREF(stream);
+    Py_XDECREF(reader);
+    Py_XDECREF(writer);
+    return result;
 }
 
 static PyMethodDef stream_functions[] = {

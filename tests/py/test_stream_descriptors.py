@@ -15,6 +15,7 @@ import pytest
 
 import tinycoro
 from both import Lib, same_on_both
+from tinycoro import _core
 
 
 @contextmanager
@@ -287,3 +288,78 @@ def test_what_fileno_runs_while_a_stream_makes_way() -> None:
                 assert exchange(first, second) == [b"there", b"back"]
 
     tinycoro.run(main())
+
+
+@pytest.mark.parametrize("nth", range(1, 12))
+def test_a_connection_without_memory_leaves_the_socket_to_its_owner(nth: int) -> None:
+    """No cycle keeps the number, and the socket is open until its owner closes it."""
+
+    async def main() -> None:
+        loop = tinycoro.get_running_loop()
+        sock, peer = socket.socketpair()
+        number = sock.fileno()
+        with sock, peer:
+            opened = None
+            _core._memory_arm(nth, 1)
+            try:
+                opened = _core._open_stream(loop, sock, 1000)
+            except MemoryError:
+                pass
+            finally:
+                failed = _core._memory_disarm()
+            assert (opened is None) == (failed > 0)
+            if opened is not None:
+                opened[1].transport.abort()
+                await opened[1].wait_closed()
+                return
+            assert exchange(sock, peer) == [b"there", b"back"]
+            sock.close()
+            assert peer.recv(10) == b""
+            with pair_with_number(number) as (first, second):
+                reader, writer = await tinycoro.open_connection(sock=first)
+                gc.collect()
+                writer.write(b"there")
+                await writer.drain()
+                second.send(b"back\n")
+                assert (second.recv(10), await reader.readline()) == (b"there", b"back\n")
+                writer.close()
+                await writer.wait_closed()
+
+    gc.disable()
+    try:
+        tinycoro.run(main())
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("nth", range(1, 12))
+def test_an_accepted_connection_without_memory_is_closed_at_once(nth: int) -> None:
+    async def main() -> None:
+        failed: list[int] = []
+        loop = tinycoro.get_running_loop()
+        loop.set_exception_handler(lambda *_: failed.append(_core._memory_disarm()))
+        came = loop.create_future()
+
+        def answer(_: Lib, writer: Lib) -> None:
+            failed.append(_core._memory_disarm())
+            writer.write(b"here")
+            writer.close()
+
+        server = await tinycoro.start_server(answer, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            loop.add_reader(client, came.set_result, None)
+            came.add_done_callback(lambda _: loop.remove_reader(client))
+            # In the turn in which the listener runs, before it.
+            loop.call_soon(_core._memory_arm, nth, 1)
+            await tinycoro.wait_for(came, 5)
+            assert client.recv(10) == (b"" if failed == [1] else b"here")
+            assert failed in ([0], [1])
+        server.close()
+        await tinycoro.wait_for(server.wait_closed(), 5)
+
+    gc.disable()
+    try:
+        tinycoro.run(main())
+    finally:
+        gc.enable()
