@@ -17,6 +17,8 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
+enum { DISCARD_PIECE = 8 * 1024 }; /* bytes of one system call, on the stack                    */
+
 static struct tc_py_stream *stream_of(struct tc_py_node *node)
 {
     return tc_container_of(node, struct tc_py_stream, node);
@@ -156,6 +158,24 @@ static const struct tc_py_descriptor_ops stream_descriptor_ops = {
     .make_way = stream_make_way,
 };
 
+/* Read what has arrived and nobody wants. After the shutdown no more comes over a Unix socket. */
+static void discard_input(struct tc_py_stream *self)
+{
+    char buffer[DISCARD_PIECE];
+
+    if (self->reader != NULL && self->reader->is_eof) {
+        return; /* there is nothing behind the end */
+    }
+    for (size_t left = TC_PY_STREAM_DISCARD; left > 0;) {
+        ssize_t count = tc_sys_recv(self->descriptor.fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+
+        if (count <= 0) {
+            return;
+        }
+        left -= left < (size_t)count ? left : (size_t)count;
+    }
+}
+
 /* Give the descriptor back. */
 static void release_descriptor(struct tc_py_stream *self)
 {
@@ -170,6 +190,9 @@ static void release_descriptor(struct tc_py_stream *self)
     if (self->loop->generation == tc_py_process_generation()) {
         /* A child of a fork may hold the connection too: end it for both. */
         TC_IGNORE(tc_sys_shutdown(self->descriptor.fd, SHUT_RDWR));
+        if (self->flags & TC_PY_STREAM_GRACEFUL && self->error == 0) {
+            discard_input(self);
+        }
     }
     close_descriptor(&self->descriptor);
 }
@@ -273,7 +296,7 @@ void tc_py_stream_close(struct tc_py_stream *self)
     if (self->flags & TC_PY_STREAM_CLOSING) {
         return;
     }
-    self->flags |= TC_PY_STREAM_CLOSING;
+    self->flags |= TC_PY_STREAM_CLOSING | TC_PY_STREAM_GRACEFUL;
     tc_py_stream_check_socket(self);
     tc_py_stream_flush(self); /* sees to the end when everything is sent */
 }

@@ -54,6 +54,7 @@ enum {
     TC_PY_STREAM_GROUP = 28,          /* streams whose output waits, at most                    */
     TC_PY_STREAM_HIGH = 64 * 1024,    /* water marks, as asyncio's                              */
     TC_PY_STREAM_LOW = 16 * 1024,
+    TC_PY_STREAM_DISCARD = 256 * 1024, /* bytes of unread input discarded at the end, at most   */
     TC_PY_OUTPUT_INLINE = 2,
 };
 
@@ -69,6 +70,7 @@ enum tc_py_stream_flags {
     TC_PY_STREAM_QUEUED = 1 << 8,   /* its node is in the ready queue                           */
     TC_PY_STREAM_LARGE = 1 << 9,    /* the last read was large: receive without the scratch     */
     TC_PY_STREAM_HELD = 1 << 10,    /* pause_reading(): reads have the buffer only              */
+    TC_PY_STREAM_GRACEFUL = 1 << 11, /* closed, not aborted: unread input is discarded          */
 };
 
 /* Bytes objects on their way out. */
@@ -136,7 +138,9 @@ void tc_py_stream_hold(struct tc_py_stream *self, bool held);
 /* Whether bytes are received as they come: a read waits for them, and nothing holds it. */
 bool tc_py_stream_is_receiving(const struct tc_py_stream *self);
 
-/* Send what is gathered, then close. Does nothing if that was asked before. */
+/* Send what is gathered, then close; what has arrived unread is discarded first, since the kernel
+ * would make a reset of it, and drop what it has not delivered. Does nothing if that was asked
+ * before. */
 void tc_py_stream_close(struct tc_py_stream *self);
 
 /* Close; what the socket does not take at once is lost. */
