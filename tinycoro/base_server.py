@@ -64,11 +64,7 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
 
     async def start_serving(self) -> None:
         """Begin to accept connections; does nothing if that was done before."""
-        if not self._is_serving and self._sockets is not None:
-            self._is_serving = True
-            for sock in self._sockets:
-                sock.listen(self._backlog)
-                self._listen(sock)
+        self._start_serving()
         await _core.sleep(0)
 
     async def serve_forever(self) -> None:
@@ -77,7 +73,7 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         if self._sockets is None:
             raise RuntimeError(f"server {self!r} is closed")
-        await self.start_serving()
+        self._start_serving()  # without a pause in which a close() would find nobody to tell
         self._serving_forever = _core.get_running_loop().create_future()
         try:
             await self._serving_forever
@@ -126,6 +122,14 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
         waiter: _core.Future[None] = _core.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
+
+    def _start_serving(self) -> None:
+        if self._is_serving or self._sockets is None:
+            return
+        self._is_serving = True
+        for sock in self._sockets:
+            sock.listen(self._backlog)
+            self._listen(sock)
 
     def _all_closed(self) -> None:
         """Closed, and no connection is left; also called from C."""

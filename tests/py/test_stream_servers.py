@@ -136,6 +136,28 @@ def test_serve_forever_until_it_is_cancelled() -> None:
     run_both(scenario)
 
 
+def test_serve_forever_is_told_of_what_happens_in_its_first_turn() -> None:
+    """A close ends it, and another one is refused."""
+
+    async def scenario(lib: Lib) -> list[object]:
+        log: list[object] = []
+        for count in (1, 2):
+            server = await lib.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+            tasks = [lib.create_task(server.serve_forever()) for _ in range(count)]
+            await lib.sleep(0)
+            server.close()
+            _, pending = await lib.wait(tasks, timeout=1)
+            for task in tasks:
+                if task in pending:
+                    task.cancel()
+            ends = await lib.gather(*tasks, return_exceptions=True)
+            log.append(([type(end).__name__ for end in ends], len(pending)))
+        return log
+
+    ended = run_both(scenario)
+    assert ended == [(["CancelledError"], 0), (["CancelledError", "RuntimeError"], 0)]
+
+
 def test_close_lets_connections_go_on_and_wait_closed_waits_for_them() -> None:
     """As asyncio since 3.12."""
 
