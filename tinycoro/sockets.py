@@ -202,7 +202,8 @@ async def resolve(
 ) -> Sequence[AddressInfo]:
     """The addresses of a stream socket for a host; numeric ones without a thread.
 
-    `rest` is what an IPv6 address has beside host and port.
+    `rest` is what an IPv6 address has beside host and port. Raises: OSError; OverflowError for a
+    number that is no port, of which the system's resolver would take the last 16 bits.
     """
     info = numeric_address(host, port, family, proto, rest)
     if info is not None:
@@ -215,22 +216,17 @@ async def resolve(
 def numeric_address(
     host: _Host, port: _Port, family: int, proto: int, rest: tuple[Any, ...] = ()
 ) -> AddressInfo | None:
-    """What getaddrinfo() would say of a numeric address, or None if it has to be asked."""
-    if proto not in (0, socket.IPPROTO_TCP) or not host:
+    """What getaddrinfo() would say of a numeric address, or None if it has to be asked.
+
+    Raises: OverflowError, whatever the host is.
+    """
+    number = _port_number(port)
+    if number is None or proto not in (0, socket.IPPROTO_TCP) or not host:
         return None
     if isinstance(host, bytes):
         host = host.decode("idna")
     if "%" in host:  # an IPv6 scope by name
         return None
-    if port is None or port in ("", b""):
-        number = 0
-    else:
-        try:
-            number = int(port)
-        except (TypeError, ValueError):  # a service
-            return None
-    if not 0 <= number <= 0xFFFF:
-        return None  # whoever is asked refuses it
     for candidate in (socket.AF_INET, socket.AF_INET6):
         if family not in (socket.AF_UNSPEC, candidate):
             continue
@@ -243,6 +239,19 @@ def numeric_address(
             address = (host, number, *(rest or (0, 0)))
         return candidate, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address
     return None
+
+
+def _port_number(port: _Port) -> int | None:
+    """The port that a number or its digits name; None for the name of a service."""
+    if port is None or port in ("", b""):
+        return 0
+    try:
+        number = int(port)
+    except (TypeError, ValueError):
+        return None
+    if not 0 <= number <= 0xFFFF:
+        raise OverflowError(f"port {port!r} is not between 0 and 65535")
+    return number
 
 
 __all__ = ["SocketMethods", "numeric_address", "resolve"]

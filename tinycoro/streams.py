@@ -47,7 +47,8 @@ async def open_connection(
     The addresses of `host` are tried one after the other; with `happy_eyeballs_delay` (seconds) the
     next one also when the one before has not connected for so long. `limit` bounds lines, in bytes.
 
-    Raises: OSError; with `all_errors` an ExceptionGroup of one for each address.
+    Raises: OSError; with `all_errors` an ExceptionGroup of one for each address; OverflowError for
+    a port that is not between 0 and 65535.
     """
     _refuse_tls(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
     loop = _loop()
@@ -307,7 +308,7 @@ async def start_server(
     a task, which the loop keeps. What it raises goes to the loop's exception handler, and the
     connection is closed. None and "" mean all addresses of this machine.
 
-    Raises: OSError.
+    Raises: OSError; OverflowError for a port that is not between 0 and 65535.
     """
     _refuse_tls(ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout)
     loop = _loop()

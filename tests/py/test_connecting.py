@@ -56,6 +56,35 @@ def test_arguments_that_do_not_fit_together() -> None:
     assert run_both(texts) == 10
 
 
+# The first three name port 4464 or 65535 where only 16 bits are taken.
+@pytest.mark.parametrize("port", [70000, "70000", -1, 65536, "65536", "-1", 2**64, 70000.5])
+def test_a_number_that_is_no_port_is_refused(port: Lib) -> None:
+    async def scenario(lib: Lib, *hosts: str | None) -> list[object]:
+        log: list[object] = []
+        loop = lib.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            there = listener.getsockname()
+            for host in hosts:
+                for opened in (
+                    lib.start_server(print, host, port),
+                    lib.start_server(print, ["127.0.0.1", host], port),
+                    lib.open_connection(host, port),
+                    lib.open_connection(*there, family=socket.AF_INET, local_addr=(host, port)),
+                ):
+                    log.append(await kind(opened))
+            with socket.socket() as sock:
+                sock.setblocking(False)
+                log.append(await kind(loop.sock_connect(sock, ("127.0.0.1", port))))
+        return log
+
+    async def once_each(lib: Lib) -> set[object]:
+        return set(await scenario(lib, "127.0.0.1"))
+
+    assert run_both(once_each) == {"OverflowError"}
+    # Names and the like asyncio leaves to the system's resolver, which takes 16 bits.
+    assert set(tinycoro.run(scenario(tinycoro, "::1", "localhost", None, ""))) == {"OverflowError"}
+
+
 def test_tls_says_what_to_do_instead() -> None:
     async def main() -> None:
         with pytest.raises(NotImplementedError, match="proxy"):
