@@ -173,7 +173,7 @@ int tc_py_stream_watch_handler(struct tc_py_stream *self, PyObject *b_task);
  * write_eof(), or MemoryError set. */
 int tc_py_stream_write(struct tc_py_stream *self, PyObject *b_data);
 
-/* The same for each item of an iterable. */
+/* The same for each item of an iterable, of which nothing is gathered if this fails. */
 int tc_py_stream_writelines(struct tc_py_stream *self, PyObject *b_lines);
 
 /* End our side once everything is sent. */

@@ -25,21 +25,31 @@ static void output_shrink(struct tc_py_output *output)
     }
 }
 
-/* Make room for one more. Returns 0, or -1 with MemoryError set. */
-static int output_grow(struct tc_py_output *output)
+/* Make room for `more` items, for which there is none at the end. Returns 0, or -1 with MemoryError
+ * set, the queue being as it was. */
+static int output_grow(struct tc_py_output *output, size_t more)
 {
-    uint32_t capacity = output->capacity * 2;
+    size_t needed = output->count + more;
+    size_t capacity = output->capacity;
     bool is_inline = output->items == output->inline_items;
     PyObject **items;
 
     if (output->head > 0) {
         memmove(output->items, output->items + output->head, output->count * sizeof(*items));
         output->head = 0;
-        return 0;
+        if (needed <= capacity) {
+            return 0;
+        }
     }
-    items = tc_mem_realloc(is_inline ? NULL : output->items,
-                           is_inline ? 0 : output->capacity * sizeof(*items),
-                           capacity * sizeof(*items));
+    while (capacity < needed) {
+        capacity *= 2;
+    }
+    items = NULL;
+    if (capacity <= UINT32_MAX) {
+        items = tc_mem_realloc(is_inline ? NULL : output->items,
+                               is_inline ? 0 : output->capacity * sizeof(*items),
+                               capacity * sizeof(*items));
+    }
     if (items == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -48,19 +58,25 @@ static int output_grow(struct tc_py_output *output)
         memcpy(items, output->inline_items, sizeof(output->inline_items));
     }
     output->items = items;
-    output->capacity = capacity;
+    output->capacity = (uint32_t)capacity;
     return 0;
+}
+
+/* Append `item` (taken), for which there is room. */
+static void output_append(struct tc_py_output *output, PyObject *item)
+{
+    output->items[output->head + output->count++] = item;
+    output->bytes += (size_t)PyBytes_GET_SIZE(item);
 }
 
 /* Append `item` (taken). Returns 0, or -1 with MemoryError set. */
 static int output_push(struct tc_py_output *output, PyObject *item)
 {
-    if (output->head + output->count == output->capacity && output_grow(output) < 0) {
+    if (output->head + output->count == output->capacity && output_grow(output, 1) < 0) {
         Py_DECREF(item);
         return -1;
     }
-    output->items[output->head + output->count++] = item;
-    output->bytes += (size_t)PyBytes_GET_SIZE(item);
+    output_append(output, item);
     return 0;
 }
 
@@ -258,6 +274,22 @@ static PyObject *as_bytes(PyObject *b_data)
                         Py_TYPE(b_data)->tp_name);
 }
 
+/* Whether what is written is lost, as in asyncio: the stream is closed, and all is sent. */
+static bool is_lost(const struct tc_py_stream *self)
+{
+    return self->flags & TC_PY_STREAM_CLOSING && self->output.count == 0;
+}
+
+/* Refuse `what` after write_eof(). Returns 0, or -1 with RuntimeError set. */
+static int check_eof(struct tc_py_stream *self, const char *what)
+{
+    if (tc_unlikely(self->flags & TC_PY_STREAM_EOF)) {
+        PyErr_Format(PyExc_RuntimeError, "Cannot call %s() after write_eof()", what);
+        return -1;
+    }
+    return 0;
+}
+
 /* Gather one piece. Returns 0, or -1 with an exception set. */
 static int gather(struct tc_py_stream *self, PyObject *b_data)
 {
@@ -266,17 +298,77 @@ static int gather(struct tc_py_stream *self, PyObject *b_data)
     if (data == NULL) {
         return -1;
     }
-    if (self->flags & TC_PY_STREAM_EOF) {
+    if (check_eof(self, "write") < 0) {
         Py_DECREF(data);
-        PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
         return -1;
     }
-    if (PyBytes_GET_SIZE(data) == 0 ||
-        (self->flags & TC_PY_STREAM_CLOSING && self->output.count == 0)) {
-        Py_DECREF(data); /* what is written to a closed stream is lost, as in asyncio */
+    if (PyBytes_GET_SIZE(data) == 0 || is_lost(self)) {
+        Py_DECREF(data);
         return 0;
     }
     return output_push(&self->output, data);
+}
+
+/* The items of an iterable, each as exact bytes: a new tuple, or NULL with an exception set. Runs
+ * what Python code the iterable has; what comes of it nobody else can change. */
+static PyObject *lines_as_bytes(PyObject *b_lines)
+{
+    PyObject *items = PySequence_Tuple(b_lines);
+    PyObject *lines;
+    Py_ssize_t count;
+    Py_ssize_t i = 0;
+
+    if (items == NULL) {
+        return NULL;
+    }
+    count = PyTuple_GET_SIZE(items);
+    while (i < count && PyBytes_CheckExact(PyTuple_GET_ITEM(items, i))) {
+        i++;
+    }
+    if (tc_likely(i == count)) {
+        return items;
+    }
+    lines = PyTuple_New(count);
+    for (i = 0; lines != NULL && i < count; i++) {
+        PyObject *line = as_bytes(PyTuple_GET_ITEM(items, i));
+
+        if (line == NULL) {
+            Py_CLEAR(lines);
+            break;
+        }
+        PyTuple_SET_ITEM(lines, i, line);
+    }
+    Py_DECREF(items);
+    return lines;
+}
+
+/* Gather a tuple of exact bytes, all or nothing. Returns 0, or -1 with an exception set. */
+static int gather_lines(struct tc_py_stream *self, PyObject *b_lines)
+{
+    struct tc_py_output *output = &self->output;
+    Py_ssize_t count = PyTuple_GET_SIZE(b_lines);
+    size_t more = 0;
+
+    if (check_eof(self, "writelines") < 0) {
+        return -1;
+    }
+    if (is_lost(self)) {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        more += PyBytes_GET_SIZE(PyTuple_GET_ITEM(b_lines, i)) > 0;
+    }
+    if (output->head + output->count + more > output->capacity && output_grow(output, more) < 0) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *b_line = PyTuple_GET_ITEM(b_lines, i);
+
+        if (PyBytes_GET_SIZE(b_line) > 0) {
+            output_append(output, Py_NewRef(b_line));
+        }
+    }
+    return 0;
 }
 
 /* Before more is gathered: do enough streams wait already? The turn may have received a buffer from
@@ -320,26 +412,25 @@ int tc_py_stream_write(struct tc_py_stream *self, PyObject *b_data)
 
 int tc_py_stream_writelines(struct tc_py_stream *self, PyObject *b_lines)
 {
-    PyObject *iterator;
-    PyObject *line;
-    int result = 0;
+    PyObject *lines;
+    int result;
 
-    if (self->flags & TC_PY_STREAM_EOF) {
-        PyErr_SetString(PyExc_RuntimeError, "Cannot call writelines() after write_eof()");
+    if (check_eof(self, "writelines") < 0) {
         return -1;
     }
-    iterator = PyObject_GetIter(b_lines);
-    if (iterator == NULL) {
+    lines = lines_as_bytes(b_lines);
+    if (lines == NULL) {
         return -1;
     }
-    end_group(self);
-    while (result == 0 && (line = PyIter_Next(iterator)) != NULL) {
-        result = gather(self, line);
-        Py_DECREF(line);
+    /* The iterable may have forked, and written to the stream or ended it. */
+    result = tc_py_stream_check(self, "StreamWriter.writelines()");
+    if (result == 0) {
+        end_group(self);
+        result = gather_lines(self, lines);
+        gathered(self);
     }
-    Py_DECREF(iterator);
-    gathered(self);
-    return result < 0 || PyErr_Occurred() ? -1 : 0;
+    Py_DECREF(lines);
+    return result;
 }
 
 void tc_py_stream_write_eof(struct tc_py_stream *self)

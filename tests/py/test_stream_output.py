@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 import pytest
 
 import tinycoro
-from tinycoro import StreamWriter
+from both import Lib, run_both
+from tinycoro import StreamWriter, _core
 
 GROUP = 28  # TC_PY_STREAM_GROUP
 
@@ -317,3 +319,141 @@ def test_a_drain_that_waits_learns_that_the_connection_broke(closing: bool) -> N
             await writer.wait_closed()
 
     tinycoro.run(main())
+
+
+# ---- writelines: all or none ---------------------------------------------------------------------
+
+
+async def sent_by(lib: Lib, *calls: Callable[[Lib], object]) -> tuple[list[str], bytes]:
+    """What the calls of a writer have raised, and all that its peer has received then."""
+    ours, peer = socket.socketpair()
+    reader, other = await lib.open_connection(sock=peer)
+    _, writer = await lib.open_connection(sock=ours)
+    raised = []
+    for call in calls:
+        try:
+            call(writer)
+        except Exception as error:
+            raised.append(type(error).__name__)
+    receiving = lib.create_task(reader.read())
+    await lib.sleep(0)
+    writer.close()
+    received = await receiving
+    await writer.wait_closed()
+    other.close()
+    await other.wait_closed()
+    return raised, received
+
+
+def raising(*lines: bytes) -> Iterator[bytes]:
+    yield from lines
+    raise ZeroDivisionError
+
+
+BAD_LINES: list[Callable[[], object]] = [
+    lambda: [b"a", 5],
+    lambda: (b"a", b"b", "text"),
+    lambda: [bytes(100_000), None],
+    lambda: [bytearray(b"a"), memoryview(b"b"), object()],
+    lambda: "text",
+    lambda: 5,
+    lambda: (line for line in (b"a", 5)),
+    lambda: raising(b"a", b"b"),
+    lambda: raising(bytes(100_000)),
+]
+
+
+@pytest.mark.parametrize("lines", BAD_LINES)
+def test_writelines_sends_nothing_of_what_it_refuses(lines: Callable[[], Iterable[bytes]]) -> None:
+    async def scenario(lib: Lib) -> tuple[list[str], bytes]:
+        return await sent_by(
+            lib,
+            lambda writer: writer.write(b"before "),
+            lambda writer: writer.writelines(lines()),
+            lambda writer: writer.writelines([b"af", b"ter"]),
+        )
+
+    raised, received = run_both(scenario)
+    assert (len(raised), received) == (1, b"before after")
+
+
+def test_writelines_takes_what_can_be_iterated() -> None:
+    class Line(bytes):
+        """One of the user's own."""
+
+    async def scenario(lib: Lib) -> tuple[list[str], bytes]:
+        return await sent_by(
+            lib,
+            lambda writer: writer.writelines([]),
+            lambda writer: writer.writelines(b""),
+            lambda writer: writer.writelines({b"a": 1, b"b": 2}),
+            lambda writer: writer.writelines([Line(b"c"), bytearray(b"d"), memoryview(b"e")]),
+            lambda writer: writer.writelines(b"%d" % i for i in range(10)),
+            lambda writer: writer.writelines([b"", b"f"] * 1000),
+        )
+
+    assert run_both(scenario) == ([], b"abcde0123456789" + b"f" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("act", "raised", "received"),
+    [
+        (lambda writer: writer.write(b"zero "), [], b"zero one two "),
+        (lambda writer: writer.writelines([b"ze", b"ro "]), [], b"zero one two "),
+        (lambda writer: writer.write_eof(), ["RuntimeError"], b""),
+        (lambda writer: writer.close(), [], b""),
+        (lambda writer: writer.transport.abort(), [], b""),
+    ],
+)
+def test_an_iterator_may_use_the_stream_it_is_written_to(
+    act: Callable[[StreamWriter], None], raised: list[str], received: bytes
+) -> None:
+    """Its lines come behind what it has written, and are lost where it ends the stream."""
+
+    def lines(writer: StreamWriter) -> Iterator[bytes]:
+        yield b"one "
+        act(writer)
+        yield b"two "
+
+    sent = tinycoro.run(sent_by(tinycoro, lambda writer: writer.writelines(lines(writer))))
+    assert sent == (raised, received)
+
+
+@pytest.mark.parametrize("lines", [[b"01234"] * 100, [b"01", bytearray(b"234")] * 50])
+@pytest.mark.parametrize("times", [1, 1000])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_writelines_without_memory_sends_nothing(
+    lines: list[bytes], times: int, is_ours: bool
+) -> None:
+    """Neither where the queue of the stream cannot grow nor where CPython has none."""
+
+    def write(writer: StreamWriter, nth: int) -> None:
+        if is_ours:
+            _core._fault_arm("alloc", nth, errno.ENOMEM, times)
+        else:
+            _core._memory_arm(nth, times)
+        try:
+            writer.writelines(lines)
+        finally:
+            _core._memory_disarm()
+            _core._fault_disarm()
+
+    async def main() -> list[int]:
+        tried = []
+        for nth in range(1, 150):
+            raised, received = await sent_by(
+                tinycoro,
+                lambda writer: writer.write(b"before "),
+                lambda writer, nth=nth: write(writer, nth),  # type: ignore[misc]
+                lambda writer: writer.write(b" after"),
+            )
+            whole = b"" if raised else b"".join(lines)
+            assert (raised or ["MemoryError"], received) == (
+                ["MemoryError"],
+                b"before %b after" % whole,
+            )
+            tried.append(len(raised))
+        return tried
+
+    tried = tinycoro.run(main())
+    assert (tried[0], tried[-1]) == (1, 0)
