@@ -443,40 +443,69 @@ void tc_py_stream_write_eof(struct tc_py_stream *self)
 
 /* ---- water marks ------------------------------------------------------------------------ */
 
-/* A number of bytes, or None. Returns 1, 0 for None, or -1 with an exception set. */
-static int bind_size(PyObject *b_value, Py_ssize_t *out)
+/* `b_value` as an exact int in *out, owned; NULL or None: not given, *out stays NULL. Returns 0, or
+ * -1 with an exception set. */
+static int bind_mark(PyObject *b_value, PyObject **out)
 {
     if (b_value == NULL || b_value == Py_None) {
         return 0;
     }
-    *out = PyNumber_AsSsize_t(b_value, NULL);
-    return *out == -1 && PyErr_Occurred() ? -1 : 1;
+    *out = PyNumber_Index(b_value);
+    return *out == NULL ? -1 : 0;
 }
 
-int tc_py_stream_set_limits(struct tc_py_stream *self, PyObject *b_high, PyObject *b_low)
+/* Give a value to each mark that has none, as asyncio does. Returns 0, or -1 with an exception
+ * set. */
+static int complete_marks(PyObject **high, PyObject **low)
 {
-    Py_ssize_t high = TC_PY_STREAM_HIGH;
-    Py_ssize_t low = 0;
-    int has_high = bind_size(b_high, &high);
-    int has_low = has_high < 0 ? -1 : bind_size(b_low, &low);
+    PyObject *four = PyLong_FromLong(4);
 
-    if (has_low < 0) {
+    if (four == NULL) {
         return -1;
     }
-    if (!has_high && has_low) {
-        high = low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
+    if (*high == NULL) {
+        *high = *low == NULL ? PyLong_FromLong(TC_PY_STREAM_HIGH) : PyNumber_Multiply(four, *low);
     }
-    if (!has_low) {
-        low = high >= 0 ? high / 4 : -((3 - high) / 4); /* rounded down, as asyncio does */
+    if (*low == NULL && *high != NULL) {
+        *low = PyNumber_FloorDivide(*high, four);
     }
-    if (high < low || low < 0) {
-        PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
+    Py_DECREF(four);
+    return *high == NULL || *low == NULL ? -1 : 0;
+}
+
+/* Refuse marks in the wrong order. Returns 0, or -1 with an exception set. */
+static int check_marks(PyObject *b_high, PyObject *b_low)
+{
+    int is_ordered = PyObject_RichCompareBool(b_high, b_low, Py_GE);
+
+    if (is_ordered < 0) {
         return -1;
     }
-    self->high = (size_t)high;
-    self->low = (size_t)low;
-    if (self->output.bytes > self->high) {
-        self->flags |= TC_PY_STREAM_PAUSED;
+    if (!is_ordered || PyNumber_AsSsize_t(b_low, NULL) < 0) {
+        PyErr_Format(PyExc_ValueError, "high (%R) must be >= low (%R) must be >= 0", b_high, b_low);
+        return -1;
     }
     return 0;
+}
+
+/* The marks are compared as Python's integers, which do not overflow; those that no output reaches
+ * are kept as PY_SSIZE_T_MAX. */
+int tc_py_stream_set_limits(struct tc_py_stream *self, PyObject *b_high, PyObject *b_low)
+{
+    PyObject *high = NULL;
+    PyObject *low = NULL;
+    int result = -1;
+
+    if (bind_mark(b_high, &high) == 0 && bind_mark(b_low, &low) == 0 &&
+        complete_marks(&high, &low) == 0 && check_marks(high, low) == 0) {
+        self->high = (size_t)PyNumber_AsSsize_t(high, NULL);
+        self->low = (size_t)PyNumber_AsSsize_t(low, NULL);
+        if (self->output.bytes > self->high) {
+            self->flags |= TC_PY_STREAM_PAUSED;
+        }
+        result = 0;
+    }
+    Py_XDECREF(high);
+    Py_XDECREF(low);
+    return result;
 }

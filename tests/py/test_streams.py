@@ -402,11 +402,31 @@ async def test_water_marks(lib: Lib, log: list[object]) -> None:
     for arguments in ({"high": 1000}, {"low": 10}, {"high": 0}, {"high": 9, "low": 3}, {}):
         transport.set_write_buffer_limits(**arguments)
         log.append(transport.get_write_buffer_limits())
-    for arguments in ({"high": 1, "low": 2}, {"low": -1}, {"high": -5}):
+    huge = 2**63
+    transport.set_write_buffer_limits(low=huge // 8)
+    log.append(transport.get_write_buffer_limits()[0])
+    for arguments in (
+        {"high": 1, "low": 2},
+        {"low": -1},
+        {"high": -5},
+        {"high": -huge},
+        {"high": 1 - huge},
+        {"high": -huge - 1},
+        {"low": -huge},
+        {"low": -huge // 4 - 1},
+        {"high": huge, "low": huge + 1},
+        {"high": huge - 1, "low": huge},
+        {"high": huge - 1, "low": -huge},
+        {"high": -5 * huge},
+        {"low": -5 * huge},
+    ):
         try:
             transport.set_write_buffer_limits(**arguments)
         except ValueError as error:
             log.append(str(error))
+    for arguments in ({"low": huge}, {"high": 5 * huge}, {"high": 5 * huge, "low": 0}):
+        transport.set_write_buffer_limits(**arguments)
+    log.append(transport.get_write_buffer_limits()[0])
     log.append(transport.get_write_buffer_size())
     writer.close()
     await done
