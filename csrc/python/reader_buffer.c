@@ -110,8 +110,14 @@ static bool may_receive(const struct tc_py_reader *self)
 static size_t receive(struct tc_py_reader *self, void *buffer, size_t size)
 {
     struct tc_py_stream *stream = self->stream;
-    ssize_t count = tc_sys_recv(stream->descriptor.fd, buffer, size, MSG_DONTWAIT);
 
+    if (stream->socket != NULL) {
+        tc_py_stream_check_socket(stream);
+        if (stream->flags & TC_PY_STREAM_CLOSING) {
+            return 0;
+        }
+    }
+    ssize_t count = tc_sys_recv(stream->descriptor.fd, buffer, size, MSG_DONTWAIT);
     if (tc_likely(count > 0)) {
         if ((size_t)count < size && tc_likely(!(stream->flags & TC_PY_STREAM_HUNG_UP))) {
             stream->flags &= ~(uint32_t)TC_PY_STREAM_READABLE;

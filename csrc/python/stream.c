@@ -314,6 +314,7 @@ static void cut_off(struct tc_py_stream *self)
 void tc_py_stream_abort(struct tc_py_stream *self)
 {
     if (!(self->flags & TC_PY_STREAM_CLOSED)) {
+        self->flags &= ~(uint32_t)TC_PY_STREAM_GRACEFUL;
         tc_py_stream_flush(self); /* what was put off has not been offered to the socket yet */
         cut_off(self);
     }

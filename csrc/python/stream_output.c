@@ -182,6 +182,9 @@ void tc_py_stream_flush(struct tc_py_stream *self)
 {
     struct tc_py_output *output = &self->output;
 
+    if (self->socket != NULL && output->count > 0) {
+        tc_py_stream_check_socket(self);
+    }
     while (output->count > 0 && self->flags & TC_PY_STREAM_WRITABLE) {
         size_t wanted;
         ssize_t sent = output_send(output, self->descriptor.fd, &wanted);

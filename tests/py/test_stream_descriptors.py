@@ -192,6 +192,44 @@ def test_output_is_not_sent_to_a_number_that_was_lost(how: str) -> None:
     tinycoro.run(main())
 
 
+def test_output_of_a_turn_is_not_sent_to_a_number_that_was_lost() -> None:
+    """Nor does the abort, with an end of output that was not sent, end somebody else's."""
+
+    async def main() -> None:
+        sock, peer = socket.socketpair()
+        number = sock.fileno()
+        with sock, peer:
+            _, writer = await tinycoro.open_connection(sock=sock)
+            writer.write(b"not for you")
+            sock.close()
+            with pair_with_number(number) as (first, second):
+                await tinycoro.sleep(0)
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    await writer.wait_closed()
+                writer.transport.abort()
+                assert exchange(first, second) == [b"there", b"back"]
+
+    tinycoro.run(main())
+
+
+def test_input_is_not_taken_from_a_number_that_was_lost() -> None:
+    async def main() -> None:
+        sock, peer = socket.socketpair()
+        number = sock.fileno()
+        with sock, peer:
+            reader, writer = await tinycoro.open_connection(sock=sock)
+            sock.close()
+            with pair_with_number(number) as (first, second):
+                second.send(b"not for you")
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    await reader.read(100)
+                assert first.recv(100) == b"not for you"
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    await writer.wait_closed()
+
+    tinycoro.run(main())
+
+
 def test_close_of_a_stream_that_lost_its_number_without_output() -> None:
     async def main() -> None:
         sock, peer = socket.socketpair()

@@ -91,6 +91,12 @@ def aborts(writer: Lib) -> bool:
     return False
 
 
+def aborts_behind_close(writer: Lib) -> bool:
+    writer.close()
+    writer.transport.abort()
+    return False
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("end", [replies, replies_briefly])
 def test_close_ends_after_the_reply(tmp_path: Path, kind: str, end: Ending) -> None:
@@ -100,9 +106,10 @@ def test_close_ends_after_the_reply(tmp_path: Path, kind: str, end: Ending) -> N
     assert outcome == "end"
 
 
-def test_abort_resets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [aborts, aborts_behind_close])
+def test_abort_resets(tmp_path: Path, end: Ending) -> None:
     async def main() -> tuple[int, str]:
-        return await answered(tinycoro, tmp_path / "a", "unix", 2000, aborts)
+        return await answered(tinycoro, tmp_path / "a", "unix", 2000, end)
 
     assert tinycoro.run(main()) == (0, "reset")
 
