@@ -16,6 +16,7 @@ enum {
     TC_HTTP_HEX = 1 << 3,
     TC_HTTP_HOST = 1 << 4, /* RFC 3986 3.2.2: reg-name, with '%'                              */
     TC_HTTP_DIGIT = 1 << 5,
+    TC_HTTP_SEGMENT = 1 << 6, /* in a path as itself: not '/', '\\', '%', nor a control        */
 };
 
 extern const uint8_t tc_http_classes[256]; /* of the bits above */

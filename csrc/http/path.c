@@ -61,7 +61,14 @@ ssize_t tc_http_path_decode(const char *path, size_t len, char *out, size_t size
     while (i < len) {
         size_t from = used;
         out[used++] = '/';
-        for (i++; i < len && path[i] != '/'; i++) {
+        for (i++;; i++) {
+            size_t stop = len - i < size - used ? len : i + (size - used);
+            while (i < stop && tc_http_is(path[i], TC_HTTP_SEGMENT)) {
+                out[used++] = path[i++];
+            }
+            if (i == len || path[i] == '/') {
+                break;
+            }
             int c = path_byte(path, len, &i);
             if (c < 0) {
                 return -EINVAL;
@@ -108,6 +115,29 @@ size_t tc_http_path_encode(const char *path, size_t len, char *out)
         }
     }
     return used;
+}
+
+/* The multiplier is Knuth's, 2^64 over the golden ratio (The Art of Computer Programming 6.4). */
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 32;
+}
+
+uint64_t tc_http_path_hash(const char *path, size_t len)
+{
+    uint64_t hash = len;
+    uint64_t word;
+
+    for (; len >= sizeof word; path += sizeof word, len -= sizeof word) {
+        memcpy(&word, path, sizeof word);
+        hash = mix(hash, word);
+    }
+    word = 0;
+    for (size_t i = 0; i < len; i++) {
+        word = word << 8 | (unsigned char)path[i];
+    }
+    return mix(mix(hash, word), 0); /* one alone brings too little of the last bytes down */
 }
 
 bool tc_http_path_has_dotfile(const char *path, size_t len)

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/defs.h"
@@ -33,6 +34,10 @@ TC_NODISCARD ssize_t tc_http_path_decode(const char *path, size_t len, char *out
 /* Write a decoded path as it must be written in a field or a link: a URI reference of visible
  * characters. `out` has room for 3 * len bytes. Returns its length. */
 size_t tc_http_path_encode(const char *path, size_t len, char *out);
+
+/* A number to look a path up by, the same for equal paths in this process. It does not withstand
+ * who chooses the paths that are kept. */
+uint64_t tc_http_path_hash(const char *path, size_t len);
 
 /* True if a segment of a decoded path begins with a dot. */
 bool tc_http_path_has_dotfile(const char *path, size_t len);

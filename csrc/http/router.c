@@ -4,18 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-
-/* FNV-1a, folded. The table is filled by the owner of the server, not by its clients: they can only
- * ask, and what they ask for is found, or not, after few steps. */
-static uint64_t hash_of(const char *path, size_t len)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-
-    for (size_t i = 0; i < len; i++) {
-        hash = (hash ^ (unsigned char)path[i]) * UINT64_C(1099511628211);
-    }
-    return hash ^ hash >> 32;
-}
+#include "http/path.h"
 
 static bool has_path(const struct tc_http_route *route, const char *path, size_t len)
 {
@@ -80,7 +69,7 @@ void tc_http_router_find(const struct tc_http_router *router, enum tc_http_metho
     if (table == NULL) {
         return;
     }
-    uint64_t hash = hash_of(path, len);
+    uint64_t hash = tc_http_path_hash(path, len);
     uint32_t mask = table->slot_count - 1;
     for (uint32_t i = hash & mask; table->routes[i] != NULL; i = (i + 1) & mask) {
         const struct tc_http_route *route = table->routes[i];
@@ -211,7 +200,7 @@ int tc_http_router_add(struct tc_http_router *router, const struct tc_http_route
         return -ENOMEM;
     }
     *copy = *route;
-    copy->hash = hash_of(copy->path, copy->path_len);
+    copy->hash = tc_http_path_hash(copy->path, copy->path_len);
     if ((copy->methods & TC_HTTP_METHOD_BIT(TC_HTTP_GET)) != 0) {
         copy->methods |= TC_HTTP_METHOD_BIT(TC_HTTP_HEAD);
     }

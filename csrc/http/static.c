@@ -58,7 +58,7 @@ static const struct tc_http_answer *static_glance(struct tc_http_handler *handle
     struct tc_static *route = route_of(handler);
     const struct tc_http_request *request = glimpse->request;
     struct tc_http_text rest = glimpse->rest;
-    uint64_t hash = tc__static_hash(rest.at, rest.len);
+    uint64_t hash = tc_http_path_hash(rest.at, rest.len);
     struct tc_static_file *file = tc__static_cache_find(&route->cache, hash, rest.at, rest.len);
 
     if (file == NULL || !is_plain(request) || !is_fresh(route, file, glimpse->now_ns)) {
@@ -188,7 +188,7 @@ static TC_MAY_PARK void look_and_send(struct tc_static *route, struct tc_http_ca
 static TC_MAY_PARK void serve_file(struct tc_static *route, struct tc_http_call *call,
                                    struct tc_http_text rest)
 {
-    uint64_t hash = tc__static_hash(rest.at, rest.len);
+    uint64_t hash = tc_http_path_hash(rest.at, rest.len);
     struct tc_static_file *file = tc__static_cache_find(&route->cache, hash, rest.at, rest.len);
 
     if (file == NULL) {

@@ -114,17 +114,6 @@ void tc__static_cache_fini(struct tc_static_cache *cache)
     }
 }
 
-/* FNV-1a, folded: what is remembered exists, so that no client can fill a set at will. */
-uint64_t tc__static_hash(const char *path, size_t len)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-
-    for (size_t i = 0; i < len; i++) {
-        hash = (hash ^ (unsigned char)path[i]) * UINT64_C(1099511628211);
-    }
-    return hash ^ hash >> 32;
-}
-
 struct tc_static_file *tc__static_cache_find(const struct tc_static_cache *cache, uint64_t hash,
                                              const char *path, size_t len)
 {

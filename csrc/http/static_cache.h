@@ -44,11 +44,9 @@ void tc__static_cache_init(struct tc_static_cache *cache, uint64_t bytes_max);
 /* Let go of all. Parks: never   Threads: nobody else uses it */
 void tc__static_cache_fini(struct tc_static_cache *cache);
 
-/* What its path is found by. */
-uint64_t tc__static_hash(const char *path, size_t len);
-
-/* Returns NULL if there is none. The file stays until the worker's next quiescent state; who needs
- * it longer takes a reference. Parks: never   Threads: a worker */
+/* `hash` is tc_http_path_hash() of the path. What is remembered exists, so that no client can fill
+ * a set at will. Returns NULL if there is none. The file stays until the worker's next quiescent
+ * state; who needs it longer takes a reference. Parks: never   Threads: a worker */
 struct tc_static_file *tc__static_cache_find(const struct tc_static_cache *cache, uint64_t hash,
                                              const char *path, size_t len);
 

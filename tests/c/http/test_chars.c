@@ -26,6 +26,9 @@ static int classes_of(unsigned c)
     if (c != 0 && (is_digit || is_alpha || (c < 128 && strchr("-._~%!$&'()*+,;=", (int)c)))) {
         classes |= TC_HTTP_HOST;
     }
+    if (c >= 0x20 && c != 0x7f && c != '/' && c != '\\' && c != '%') {
+        classes |= TC_HTTP_SEGMENT;
+    }
     return classes | (is_hex ? TC_HTTP_HEX : 0) | (is_digit ? TC_HTTP_DIGIT : 0);
 }
 

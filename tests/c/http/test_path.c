@@ -150,3 +150,34 @@ TC_TEST(test_path_form_is_decoded_in_place)
     TC_CHECK_EQ(len, 11);
     TC_CHECK(memcmp(copy, "a b J%zz%4%", len) == 0);
 }
+
+TC_TEST(test_path_hash_depends_on_every_byte)
+{
+    char text[41];
+
+    memset(text, 'a', sizeof text);
+    for (size_t len = 0; len < sizeof text; len++) {
+        uint64_t hash = tc_http_path_hash(at_edge(text, len), len);
+        TC_CHECK_EQ(tc_http_path_hash(text, len), hash);
+        TC_CHECK(tc_http_path_hash(text, len + 1) != hash);
+        for (size_t i = 0; i < len; i++) {
+            text[i] = 'b';
+            TC_CHECK(tc_http_path_hash(text, len) != hash);
+            text[i] = 'a';
+        }
+    }
+}
+
+TC_TEST(test_path_hash_spreads_similar_names)
+{
+    enum { NAMES = 4096, SETS = 256 };
+    unsigned in_set[SETS] = {0};
+    char name[32];
+
+    for (int i = 0; i < NAMES; i++) {
+        int len = snprintf(name, sizeof name, "/images/%d.png", i);
+        unsigned *count = &in_set[tc_http_path_hash(name, (size_t)len) % SETS];
+        (*count)++;
+        TC_CHECK(*count < 3 * NAMES / SETS);
+    }
+}
