@@ -19,6 +19,14 @@ int64_t tc_clock_wall_seconds(void)
     return (int64_t)now.tv_sec;
 }
 
+int64_t tc_clock_wall_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* nor can this */
+    return (int64_t)now.tv_sec * TC_NS_PER_SEC + now.tv_nsec;
+}
+
 int64_t tc_deadline_add_ns(int64_t base_ns, int64_t delay_ns)
 {
     int64_t sum;

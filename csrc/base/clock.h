@@ -24,4 +24,7 @@ int64_t tc_deadline_add_ns(int64_t base_ns, int64_t delay_ns);
  * Parks: never   Threads: any */
 int64_t tc_clock_wall_seconds(void);
 
+/* Nanoseconds since 1970 by the same clock, not late. Parks: never   Threads: any */
+int64_t tc_clock_wall_ns(void);
+
 #endif

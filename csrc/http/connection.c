@@ -155,6 +155,7 @@ static struct tc_http_pass begin_pass(struct tc_conn *conn, struct tc_worker *wo
         .server = server,
         .part = &server->parts[worker->index],
         .scratch = tc_io_scratch(worker),
+        .begun_ns = tc_worker_recent_clock(worker),
     };
 }
 
@@ -189,7 +190,6 @@ static enum tc_verdict http_react(struct tc_conn *conn, struct tc_worker *worker
         return got == 0 ? TC_CONN_CLOSE : tc_conn_fail(conn, (int)got);
     }
     tc_conn_count_in(conn, (uint64_t)got);
-    pass.read_ns = tc_worker_clock(worker);
     size_t used = tc__http_handle(&pass, (const char *)pass.scratch, (size_t)got);
     if (tc_unlikely(pass.error != 0)) {
         return tc_conn_fail(conn, pass.error);
@@ -279,7 +279,6 @@ static int handle_kept(struct tc_conn *conn)
     if (pass.scratch == NULL) {
         return -ENOMEM;
     }
-    pass.read_ns = tc_worker_clock(tc_worker_current());
     size_t used = tc__http_handle(&pass, (const char *)state->in, state->in_len);
     if (pass.error != 0) {
         return pass.error;

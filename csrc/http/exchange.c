@@ -80,14 +80,13 @@ void tc__http_put(struct tc_http_pass *pass, const char *bytes, size_t len)
     pass->out_len += len;
 }
 
-const char *tc__http_date_line(struct tc_http_part *part)
+const char *tc__http_date_line(struct tc_http_part *part, int64_t now_ns)
 {
-    int64_t now = tc_clock_wall_seconds();
-
-    if (part->date_seconds != now) {
-        part->date_seconds = now;
+    if (tc_unlikely(now_ns >= part->date_until_ns)) {
+        int64_t wall_ns = tc_clock_wall_ns();
+        part->date_until_ns = now_ns + TC_NS_PER_SEC - wall_ns % TC_NS_PER_SEC;
         memcpy(part->date_line, "Date: ", 6);
-        tc_http_date_format(now, part->date_line + 6);
+        tc_http_date_format(wall_ns / TC_NS_PER_SEC, part->date_line + 6);
         memcpy(part->date_line + 6 + TC_HTTP_DATE_BYTES, "\r\n", 2);
     }
     return part->date_line;
@@ -120,7 +119,7 @@ void tc__http_put_answer(struct tc_http_pass *pass, const struct tc_http_answer 
     if (tc_unlikely(allowed != 0)) {
         put_allow(pass, allowed);
     }
-    tc__http_put(pass, tc__http_date_line(pass->part), TC_HTTP_DATE_LINE_BYTES);
+    tc__http_put(pass, tc__http_date_line(pass->part, pass->begun_ns), TC_HTTP_DATE_LINE_BYTES);
     if (pass->state->is_closing) {
         tc__http_put(pass, ends, sizeof ends - 1);
     } else if (minor == 0) {
@@ -226,7 +225,7 @@ static void choose_route(const struct tc_http_pass *pass, struct choice *choice,
             .request = request,
             .buf = buf,
             .rest = tc__http_rest_of(route, choice->path),
-            .now_ns = pass->read_ns,
+            .now_ns = pass->begun_ns,
         };
         choice->answer = handler->ops->glance(handler, &glimpse);
         tc_assert_debug(choice->answer == NULL || request->method == TC_HTTP_HEAD ||
@@ -360,7 +359,7 @@ size_t tc__http_handle(struct tc_http_pass *pass, const char *buf, size_t len)
             tc__http_flush(pass, NULL, 0);
             continue;
         }
-        state->begun_ns = state->begun_ns == 0 ? pass->read_ns : state->begun_ns;
+        state->begun_ns = state->begun_ns == 0 ? pass->begun_ns : state->begun_ns;
         ssize_t n = tc_http_parse(request, buf + at, len - at, &pass->server->limits, &state->hint);
         if (n == TC_HTTP_INCOMPLETE) {
             state->needs_input = true;

@@ -78,7 +78,7 @@ struct tc_http_pass {
     const struct tc_http_request *request; /* that is being answered, NULL: of none that was read */
     const char *head; /* of it */
     const struct tc_desk_call *errand; /* that is being refused, in its place */
-    int64_t read_ns; /* when the input was received, or its turn came */
+    int64_t begun_ns; /* when the turn of the input came */
     int error; /* of a send or an allocation; -errno */
 };
 

@@ -60,7 +60,7 @@ struct tc_http_glimpse {
     const struct tc_http_request *request;
     const char *buf; /* what the request's offsets count from */
     struct tc_http_text rest; /* as tc_http_call_rest */
-    int64_t now_ns; /* when the request was received; no fiber has run since */
+    int64_t now_ns; /* when the turn of the request came; no fiber has run since */
 };
 
 enum { TC_HTTP_GLANCE_BODY = 16 * 1024 };

@@ -118,6 +118,7 @@ static void settle(struct tc_conn *conn, const struct tc_http_entry *entries, ui
     struct tc_http_part *part = tc__http_part_of(server, worker);
     int64_t now = tc_worker_clock(worker);
 
+    tc_worker_note_clock(worker, now);
     for (uint32_t i = 0; i < count; i++) {
         int64_t took_ns = now > entries[i].begun_ns ? now - entries[i].begun_ns : 0;
         if (is_sent) {

@@ -101,10 +101,11 @@ static size_t append(char *out, const char *text)
 /* What goes between the fields of an answer and its body, at most TAIL_BYTES. */
 static size_t write_tail(struct tc_http_call *call, char *out)
 {
-    struct tc_http_part *part = tc__http_part_of(call->server, tc_worker_current());
+    struct tc_worker *worker = tc_worker_current();
+    struct tc_http_part *part = tc__http_part_of(call->server, worker);
     size_t len = TC_HTTP_DATE_LINE_BYTES;
 
-    memcpy(out, tc__http_date_line(part), len);
+    memcpy(out, tc__http_date_line(part, tc_worker_now(worker)), len);
     if (call->reply == TC_HTTP_REPLY_CHUNKED) {
         len += append(out + len, "Transfer-Encoding: chunked\r\n");
     }

@@ -203,7 +203,7 @@ int tc_http_server_start(struct tc_http_server *server, struct tc_runtime *runti
     memset(server->parts, 0, bytes);
     server->part_count = count;
     for (uint32_t i = 0; i < count; i++) {
-        server->parts[i].date_seconds = INT64_MIN;
+        server->parts[i].date_until_ns = INT64_MIN;
         server->parts[i].log_seconds = INT64_MIN;
     }
     server->runtime = runtime;

@@ -25,7 +25,7 @@ struct tc_http_part {
     TC_ALIGNED(TC_CACHELINE) _Atomic uint64_t requests; /* its worker writes, anyone sums */
     _Atomic uint64_t refused;
     _Atomic uint64_t header_timeouts;
-    int64_t date_seconds; /* the worker's, like the line */
+    int64_t date_until_ns; /* by the monotonic clock; the worker's, like the line */
     char date_line[TC_HTTP_DATE_LINE_BYTES];
     int64_t log_seconds; /* the worker's, like the date */
     char log_date[TC_HTTP_LOG_DATE_BYTES];
@@ -83,8 +83,9 @@ static inline struct tc_http_part *tc__http_part_of(struct tc_http_server *serve
     return &server->parts[worker->index];
 }
 
-/* exchange.c: "Date: ...\r\n", made once a second (RFC 9110 6.6.1). Threads: the part's worker */
-const char *tc__http_date_line(struct tc_http_part *part);
+/* exchange.c: "Date: ...\r\n", made once a second (RFC 9110 6.6.1), good at `now_ns` of the
+ * monotonic clock. Threads: the part's worker */
+const char *tc__http_date_line(struct tc_http_part *part, int64_t now_ns);
 
 /* exchange.c: the server's own answer of this status, which must be one of them, else 400. */
 const struct tc_http_answer *tc__http_own_answer(const struct tc_http_server *server, int status);

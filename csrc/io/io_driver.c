@@ -200,6 +200,7 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
     int delivered = 0;
 
     tc_worker_awake(worker);
+    tc_worker_set_reacting(worker, true);
     for (int i = 0; i < count; i++) {
         tc__pollfd_prefetch(events[i].tag);
     }
@@ -212,6 +213,7 @@ static int io_poll(struct tc_worker *worker, struct tc_worker *source, int64_t t
         }
     }
     run_later(worker);
+    tc_worker_set_reacting(worker, false);
     tc_counter_add(&worker->counters.polls, 1);
     if (delivered != 0) {
         tc_counter_add(&worker->counters.events, (uint64_t)delivered);

@@ -405,6 +405,7 @@ int tc__worker_init(struct tc_worker *worker, struct tc_runtime *runtime, uint32
     worker->index = index;
     worker->next_id = index + 1;
     worker->clock_stride = 1;
+    worker->recent_ns = TC_RECENT_NONE;
     worker->ebr = tc_ebr_slot_at(&runtime->ebr, index);
     tc_rand_init(&worker->rand, seed);
     tc_inbox_init(&worker->inbox);

@@ -110,6 +110,7 @@ struct tc_worker {
     const struct tc_driver *driver;    /* constant                                              */
     void *io;                          /* the driver's state                                    */
     int64_t now_ns;                    /* clock sample of this turn                             */
+    int64_t recent_ns;                 /* the last look among the events of a poll, see below   */
     int64_t turn_end_ns;               /* when this turn has had its time                       */
     int64_t polled_ns;                 /* when the own poller was last asked                    */
     bool polled;                       /* it was asked since the last turn                      */
@@ -167,6 +168,39 @@ static inline int64_t tc_worker_now(const struct tc_worker *worker)
 static inline int64_t tc_worker_clock(struct tc_worker *worker)
 {
     return worker->driver->now(worker);
+}
+
+/* What recent_ns is besides a time. */
+#define TC_RECENT_UNREAD ((int64_t)0)
+#define TC_RECENT_NONE ((int64_t)-1)
+
+/* Somebody has looked at the clock, and others that react to events of the same poll may use what
+ * he saw. No effect elsewhere. Parks: never   Threads: the worker */
+static inline void tc_worker_note_clock(struct tc_worker *worker, int64_t now_ns)
+{
+    if (worker->recent_ns != TC_RECENT_NONE) {
+        worker->recent_ns = now_ns;
+    }
+}
+
+/* When this reaction began, as good as: who reacts to an event of a poll gets the last look at the
+ * clock that the reactions before it have noted, everybody else the clock now.
+ * Parks: never   Threads: the worker */
+static inline int64_t tc_worker_recent_clock(struct tc_worker *worker)
+{
+    int64_t now_ns = worker->recent_ns;
+
+    if (now_ns <= TC_RECENT_UNREAD) {
+        now_ns = tc_worker_clock(worker);
+        tc_worker_note_clock(worker, now_ns);
+    }
+    return now_ns;
+}
+
+/* Events of a poll are about to be delivered, or have been. Parks: never   Threads: the worker */
+static inline void tc_worker_set_reacting(struct tc_worker *worker, bool is_reacting)
+{
+    worker->recent_ns = is_reacting ? TC_RECENT_UNREAD : TC_RECENT_NONE;
 }
 
 /* Run message->fn on `worker`, between two fibers. Parks: never   Threads: any */

@@ -27,6 +27,18 @@ TC_TEST(test_clock_now_is_the_monotonic_clock)
     TC_CHECK(before <= between && between <= tc_clock_now_ns());
 }
 
+TC_TEST(test_clock_wall_is_the_systems_clock)
+{
+    struct timespec ts;
+    int64_t before = tc_clock_wall_ns();
+    int64_t between;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    between = (int64_t)ts.tv_sec * TC_NS_PER_SEC + ts.tv_nsec;
+    TC_CHECK(before <= between && between <= tc_clock_wall_ns());
+    TC_CHECK(tc_clock_wall_seconds() <= tc_clock_wall_ns() / TC_NS_PER_SEC);
+}
+
 TC_TEST(test_clock_deadline_saturates_instead_of_wrapping)
 {
     TC_CHECK_EQ(tc_deadline_after_ns(TC_NEVER), TC_NEVER);

@@ -410,3 +410,30 @@ TC_TEST(test_worker_messages_run_in_order_and_may_post_themselves)
     }
     tc_runtime_free(runtime);
 }
+
+/* ---- the clock of reactions ---------------------------------------------------------------- */
+
+TC_TEST(test_worker_reactions_to_one_poll_share_their_looks_at_the_clock)
+{
+    struct tc_runtime *runtime = fake_runtime(1);
+    struct tc_worker *worker = tc_runtime_worker(runtime, 0);
+
+    tc_store_relaxed(&fake_now_ns, 100);
+    TC_CHECK_EQ(tc_worker_recent_clock(worker), 100);
+    tc_worker_note_clock(worker, 90); /* nobody reacts */
+    tc_store_relaxed(&fake_now_ns, 200);
+    TC_CHECK_EQ(tc_worker_recent_clock(worker), 200);
+
+    tc_worker_set_reacting(worker, true);
+    tc_store_relaxed(&fake_now_ns, 300);
+    TC_CHECK_EQ(tc_worker_recent_clock(worker), 300); /* the first one looks */
+    tc_store_relaxed(&fake_now_ns, 400);
+    TC_CHECK_EQ(tc_worker_recent_clock(worker), 300);
+    tc_worker_note_clock(worker, 400);
+    tc_store_relaxed(&fake_now_ns, 500);
+    TC_CHECK_EQ(tc_worker_recent_clock(worker), 400);
+
+    tc_worker_set_reacting(worker, false);
+    TC_CHECK_EQ(tc_worker_recent_clock(worker), 500);
+    tc_runtime_free(runtime);
+}
