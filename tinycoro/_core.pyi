@@ -794,7 +794,7 @@ class StreamWriter:
     def get_extra_info(self, name: str, default: object = None) -> Any: ...  # noqa: ANN401
 
 def _open_stream(
-    loop: LoopBase, sock: socket, limit: int, /
+    loop: LoopBase, sock: socket, limit: int, shared: bool, /
 ) -> tuple[StreamReader, StreamWriter]: ...
 
 @disjoint_base

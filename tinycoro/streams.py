@@ -57,7 +57,7 @@ async def open_connection(
             raise ValueError("host and port was not specified and no sock specified")
         _check_stream(sock)
         sock.setblocking(False)
-        return _core._open_stream(loop, sock, limit)
+        return _core._open_stream(loop, sock, limit, True)
     if sock is not None:
         raise ValueError("host/port and sock can not be specified at the same time")
     infos = await _addresses(loop, host, port, family, proto, flags)
@@ -100,7 +100,7 @@ async def open_unix_connection(
         if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
         sock.setblocking(False)
-        return _core._open_stream(loop, sock, limit)
+        return _core._open_stream(loop, sock, limit, True)
     if sock is not None:
         raise ValueError("path and sock can not be specified at the same time")
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -117,7 +117,7 @@ def _open(
     loop: SocketMethods, connected: socket.socket, limit: int
 ) -> tuple[StreamReader, StreamWriter]:
     try:
-        return _core._open_stream(loop, connected, limit)
+        return _core._open_stream(loop, connected, limit, False)
     except BaseException:
         connected.close()
         raise

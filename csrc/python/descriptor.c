@@ -141,17 +141,23 @@ void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *s
     }
 }
 
-bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, PyObject *b_object)
+bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, struct tc_py_loop *loop,
+                            PyObject *b_object)
 {
     PyObject *pending = PyErr_GetRaisedException();
-    int number = self->fd;
-    int found = PyObject_AsFileDescriptor(b_object);
+    long number = self->fd;
+    PyObject *found = PyObject_CallMethodNoArgs(b_object, loop->state->str_fileno);
 
-    if (found < 0) {
-        PyErr_Clear(); /* closed: nothing to tell */
+    if (found != NULL && PyLong_Check(found)) {
+        number = PyLong_AsLong(found);
+    }
+    Py_XDECREF(found);
+    if (PyErr_Occurred()) { /* it does not say, for want of stack or memory perhaps */
+        PyErr_WriteUnraisable(b_object);
+        number = self->fd;
     }
     PyErr_SetRaisedException(pending);
-    return found == number;
+    return number == self->fd;
 }
 
 /* ---- callbacks -------------------------------------------------------------------------- */

@@ -78,9 +78,10 @@ TC_NODISCARD int tc_py_descriptor_enable(struct tc_py_loop *loop, struct tc_py_d
  * table. */
 void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *self);
 
-/* Whether the fileno() of `b_object` is the record's number. May run Python code; keeps a pending
- * exception. */
-bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, PyObject *b_object);
+/* False if the fileno() of `b_object` is another number than the record's, -1 if it is closed. May
+ * run Python code, whose exceptions are reported as unraisable; keeps a pending one. */
+bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, struct tc_py_loop *loop,
+                            PyObject *b_object);
 
 /* Deliver one event of the loop's poller. */
 void tc_py_descriptor_deliver(struct tc_py_loop *loop, const struct tc_poller_event *event);

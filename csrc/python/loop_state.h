@@ -101,6 +101,7 @@
     X(debug) \
     X(exception) \
     X(exceptions) \
+    X(fileno) \
     X(future) \
     X(get_loop) \
     X(handle) \

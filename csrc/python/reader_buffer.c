@@ -111,11 +111,8 @@ static size_t receive(struct tc_py_reader *self, void *buffer, size_t size)
 {
     struct tc_py_stream *stream = self->stream;
 
-    if (stream->socket != NULL) {
-        tc_py_stream_check_socket(stream);
-        if (stream->flags & TC_PY_STREAM_CLOSING) {
-            return 0;
-        }
+    if (!tc_py_stream_has_number(stream)) {
+        return 0;
     }
     ssize_t count = tc_sys_recv(stream->descriptor.fd, buffer, size, MSG_DONTWAIT);
     if (tc_likely(count > 0)) {
@@ -219,6 +216,9 @@ bool tc_py_reader_is_at_end(struct tc_py_reader *self)
     char byte;
 
     if (self->is_eof || !may_receive(self) || !(self->stream->flags & TC_PY_STREAM_HUNG_UP)) {
+        return self->is_eof;
+    }
+    if (!tc_py_stream_has_number(self->stream)) {
         return self->is_eof;
     }
     if (tc_sys_recv(self->stream->descriptor.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {

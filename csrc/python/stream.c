@@ -58,7 +58,8 @@ static void check_error(struct tc_py_stream *self)
     int error = 0;
     socklen_t length = sizeof(error);
 
-    if (tc_sys_getsockopt(self->descriptor.fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 &&
+    if (tc_py_stream_has_number(self) &&
+        tc_sys_getsockopt(self->descriptor.fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 &&
         error != 0) {
         tc_py_stream_lose(self, -error);
     }
@@ -126,8 +127,8 @@ static void close_descriptor(struct tc_py_descriptor *descriptor)
  * another file by now. Returns whether that is so. */
 static bool forget_lost(struct tc_py_stream *self)
 {
-    if (self->descriptor.fd < 0 || self->socket == NULL ||
-        tc_py_descriptor_is_of(&self->descriptor, self->socket)) {
+    if (self->descriptor.fd < 0 || !(self->flags & TC_PY_STREAM_SHARED) ||
+        tc_py_descriptor_is_of(&self->descriptor, self->loop, self->socket)) {
         return false;
     }
     tc_py_descriptor_remove(self->loop, &self->descriptor);
@@ -495,11 +496,11 @@ void tc_py_stream_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
 
     PyObject_GC_UnTrack(object);
+    if (self->server != NULL) {
+        tc_py_stream_server_forget(self); /* before anything that may run Python code */
+    }
     release_descriptor(self);
     tc_py_output_clear(&self->output);
-    if (self->server != NULL) {
-        tc_py_stream_server_forget(self);
-    }
     (void)tc_py_stream_clear(object); /* cannot fail */
     Py_CLEAR(self->socket);
     Py_CLEAR(self->names[0]);

@@ -71,6 +71,7 @@ enum tc_py_stream_flags {
     TC_PY_STREAM_LARGE = 1 << 9,    /* the last read was large: receive without the scratch     */
     TC_PY_STREAM_HELD = 1 << 10,    /* pause_reading(): reads have the buffer only              */
     TC_PY_STREAM_GRACEFUL = 1 << 11, /* closed, not aborted: unread input is discarded          */
+    TC_PY_STREAM_SHARED = 1 << 12,   /* its user has the socket, too, and may close it          */
 };
 
 /* Bytes objects on their way out. */
@@ -153,6 +154,15 @@ void tc_py_stream_lose(struct tc_py_stream *self, int error);
  * Python socket, the connection is broken, unless it is closing with nothing unsent. May run Python
  * code. */
 void tc_py_stream_check_socket(struct tc_py_stream *self);
+
+/* The same before every use of the descriptor: false if it is gone. */
+static inline bool tc_py_stream_has_number(struct tc_py_stream *self)
+{
+    if (tc_unlikely(self->flags & TC_PY_STREAM_SHARED)) {
+        tc_py_stream_check_socket(self);
+    }
+    return self->descriptor.fd >= 0;
+}
 
 /* Have the end run in the next turn, the output being sent or dropped. */
 void tc_py_stream_end_soon(struct tc_py_stream *self);

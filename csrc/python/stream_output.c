@@ -182,8 +182,8 @@ void tc_py_stream_flush(struct tc_py_stream *self)
 {
     struct tc_py_output *output = &self->output;
 
-    if (self->socket != NULL && output->count > 0) {
-        tc_py_stream_check_socket(self);
+    if (output->count > 0 && !tc_py_stream_has_number(self)) {
+        tc_py_output_clear(output); /* nowhere to send it */
     }
     while (output->count > 0 && self->flags & TC_PY_STREAM_WRITABLE) {
         size_t wanted;

@@ -60,9 +60,8 @@ static void listener_make_way(struct tc_py_descriptor *descriptor, struct tc_py_
 {
     struct tc_py_listener *self = tc_container_of(descriptor, struct tc_py_listener, descriptor);
 
-    (void)loop;
     Py_INCREF(self);
-    if (!tc_py_descriptor_is_of(descriptor, self->socket)) {
+    if (!tc_py_descriptor_is_of(descriptor, loop, self->socket)) {
         listener_stop(self);
     }
     Py_DECREF(self);

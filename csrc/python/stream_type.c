@@ -262,14 +262,16 @@ static PyType_Spec stream_spec = {
 
 PyDoc_STRVAR(
     open_doc,
-    "_open_stream($module, loop, sock, limit, /)\n--\n\n"
-    "Return a reader and a writer for a connected socket that does not block, and own it.");
+    "_open_stream($module, loop, sock, limit, shared, /)\n--\n\n"
+    "Return a reader and a writer for a connected socket that does not block, and own it; `shared`\n"
+    "says that others know it, who may close it behind our back.");
 
 static PyObject *open_stream(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *b_loop;
     PyObject *b_socket;
     Py_ssize_t limit;
+    int is_shared;
     struct tc_py_loop *loop;
     struct tc_py_stream *stream;
     struct tc_py_reader *reader;
@@ -277,7 +279,7 @@ static PyObject *open_stream(PyObject *Py_UNUSED(module), PyObject *args)
     PyObject *result;
     int fd;
 
-    if (!PyArg_ParseTuple(args, "OOn:_open_stream", &b_loop, &b_socket, &limit)) {
+    if (!PyArg_ParseTuple(args, "OOnp:_open_stream", &b_loop, &b_socket, &limit, &is_shared)) {
         return NULL;
     }
     if (limit <= 0) {
@@ -293,6 +295,9 @@ static PyObject *open_stream(PyObject *Py_UNUSED(module), PyObject *args)
     stream = tc_py_stream_new(loop, fd, b_socket, NULL, 0);
     reader = stream == NULL ? NULL : tc_py_reader_new(stream, (size_t)limit);
     writer = reader == NULL ? NULL : tc_py_writer_new(stream, reader);
+    if (writer != NULL && is_shared) {
+        stream->flags |= TC_PY_STREAM_SHARED;
+    }
     result = writer == NULL ? NULL : PyTuple_Pack(2, reader, writer);
     if (result == NULL && stream != NULL) {
         tc_py_stream_disown(stream);
