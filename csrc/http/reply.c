@@ -107,7 +107,7 @@ static size_t write_tail(struct tc_http_call *call, char *out)
     struct tc_http_part *part = tc__http_part_of(call->server, worker);
     size_t len = TC_HTTP_DATE_LINE_BYTES;
 
-    memcpy(out, tc__http_date_line(part, tc_worker_now(worker)), len);
+    memcpy(out, tc__http_date_line(part, tc_worker_recent_clock(worker)), len);
     if (call->reply == TC_HTTP_REPLY_CHUNKED) {
         len += append(out + len, "Transfer-Encoding: chunked\r\n");
     }

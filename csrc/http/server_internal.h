@@ -84,7 +84,7 @@ static inline struct tc_http_part *tc__http_part_of(struct tc_http_server *serve
 }
 
 /* exchange.c: "Date: ...\r\n", made once a second (RFC 9110 6.6.1), good at `now_ns` of the
- * monotonic clock. Threads: the part's worker */
+ * monotonic clock; it follows a jump of the date within a second. Threads: the part's worker */
 const char *tc__http_date_line(struct tc_http_part *part, int64_t now_ns);
 
 /* exchange.c: the server's own answer of this status, which must be one of them, else 400. */
