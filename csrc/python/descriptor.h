@@ -78,8 +78,9 @@ TC_NODISCARD int tc_py_descriptor_enable(struct tc_py_loop *loop, struct tc_py_d
  * table. */
 void tc_py_descriptor_remove(struct tc_py_loop *loop, struct tc_py_descriptor *self);
 
-/* False if the fileno() of `b_object` is another number than the record's, -1 if it is closed. May
- * run Python code, whose exceptions are reported as unraisable; keeps a pending one. */
+/* False if the fileno() of `b_object` is another number than the record's, -1 if it is closed, or
+ * raises OSError or ValueError. May run Python code, whose other exceptions are reported as
+ * unraisable; keeps a pending one. */
 bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, struct tc_py_loop *loop,
                             PyObject *b_object);
 

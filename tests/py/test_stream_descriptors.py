@@ -269,6 +269,28 @@ def test_a_socket_that_does_not_tell_its_number_keeps_it(
     assert shown == {failure}
 
 
+@pytest.mark.parametrize("failure", [OSError, ValueError])
+def test_a_socket_that_says_it_is_closed_has_lost_its_number(failure: type[Exception]) -> None:
+    """As a file does, and what looks like a socket may."""
+
+    async def main() -> None:
+        pair = socket.socketpair()
+        number = pair[0].fileno()
+        sock = Evasive(fileno=pair[0].detach())
+        with pair[1]:
+            _, writer = await tinycoro.open_connection(sock=sock)
+            sock.close()
+            sock.failure = failure
+            with pair_with_number(number) as (first, second):
+                writer.write(b"not for you")
+                await tinycoro.sleep(0)
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    await writer.wait_closed()
+                assert exchange(first, second) == [b"there", b"back"]
+
+    tinycoro.run(main())
+
+
 def test_close_of_a_stream_that_lost_its_number_without_output() -> None:
     async def main() -> None:
         sock, peer = socket.socketpair()
