@@ -37,6 +37,11 @@ void tc_py_loop_state_clear(struct tc_py_loop_state *state)
 #define CLEAR(type, name) Py_CLEAR(state->name);
     TC_PY_LOOP_OBJECTS(CLEAR)
 #undef CLEAR
+}
+
+void tc_py_loop_state_free(struct tc_py_loop_state *state)
+{
+    tc_py_loop_state_clear(state);
 #define CLEAR(name) Py_CLEAR(state->str_##name);
     TC_PY_LOOP_STRINGS(CLEAR)
 #undef CLEAR

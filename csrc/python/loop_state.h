@@ -142,9 +142,12 @@ struct tc_py_loop_state *tc_py_loop_state_of(PyObject *module);
  * Parks: never   Threads: attached */
 struct tc_py_loop_state *tc_py_loop_state_of_type(PyTypeObject *type);
 
-/* The collector's two hooks, called from those of the module. Parks: never   Threads: attached */
+/* The collector's two hooks and the end, called from those of the module. The strings stay until
+ * the end: no cycle leads through them, and what outlives the collector's visit looks names up by
+ * them. Parks: never   Threads: attached */
 int tc_py_loop_state_traverse(struct tc_py_loop_state *state, visitproc visit, void *arg);
 void tc_py_loop_state_clear(struct tc_py_loop_state *state);
+void tc_py_loop_state_free(struct tc_py_loop_state *state);
 
 /* Steps of tc_py_add_loop, one per file. Each returns 0, or -1 with an exception set. */
 int tc_py_add_loop_type(PyObject *module, struct tc_py_loop_state *state);

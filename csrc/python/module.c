@@ -120,6 +120,8 @@ static void module_free(void *module)
         tc_py_process_unclaim();
     }
     (void)module_clear((PyObject *)module); /* cannot fail */
+    tc_py_loop_state_free(&tc_py_state_of((PyObject *)module)->loop);
+    tc_py_sync_state_free(&tc_py_state_of((PyObject *)module)->sync);
 }
 
 static PyModuleDef_Slot module_slots[] = {

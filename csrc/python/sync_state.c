@@ -32,6 +32,11 @@ void tc_py_sync_state_clear(struct tc_py_sync_state *state)
 #define CLEAR(type, name) Py_CLEAR(state->name);
     TC_PY_SYNC_OBJECTS(CLEAR)
 #undef CLEAR
+}
+
+void tc_py_sync_state_free(struct tc_py_sync_state *state)
+{
+    tc_py_sync_state_clear(state);
 #define CLEAR(name) Py_CLEAR(state->str_##name);
     TC_PY_SYNC_STRINGS(CLEAR)
 #undef CLEAR

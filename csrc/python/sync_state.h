@@ -76,9 +76,12 @@ int tc_py_add_sync(PyObject *module);
  * Parks: never   Threads: attached */
 struct tc_py_sync_state *tc_py_sync_state_of_type(PyTypeObject *type);
 
-/* The collector's two hooks, called from those of the module. Parks: never   Threads: attached */
+/* The collector's two hooks and the end, called from those of the module. The strings stay until
+ * the end: no cycle leads through them, and what outlives the collector's visit looks names up by
+ * them. Parks: never   Threads: attached */
 int tc_py_sync_state_traverse(struct tc_py_sync_state *state, visitproc visit, void *arg);
 void tc_py_sync_state_clear(struct tc_py_sync_state *state);
+void tc_py_sync_state_free(struct tc_py_sync_state *state);
 
 /* Steps of tc_py_add_sync, one per file. Each returns 0, or -1 with an exception set. */
 int tc_py_add_waiting_line(PyObject *module, struct tc_py_sync_state *state);

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from support import PATIENCE, connect, python_command, receive, run_python, timely
+from support import PATIENCE, assert_success, connect, python_command, receive, run_python, timely
 
 _LIMIT = 1.0
 # What an interpreter needs to start and end, beside the second that servers may take.
@@ -164,3 +164,37 @@ def test_interrupt_ends_a_waiting_program_with_its_usual_exit() -> None:
     assert process.returncode == -signal.SIGINT
     assert err.strip().endswith("KeyboardInterrupt")
     assert "ResourceWarning" not in err
+
+
+_YOUNGER_THAN_THE_MODULE = """
+    import socket, warnings
+    import tinycoro
+
+    warnings.simplefilter("ignore")  # nobody closes them
+    kept = type("Kept", (), {})()
+    kept.itself = kept
+
+    async def answer(reader, writer):
+        kept.accepted = reader, writer
+        kept.came.set()
+        await tinycoro.sleep(0)
+
+    async def main():
+        kept.came = tinycoro.Event()
+        ours, kept.peer = socket.socketpair()
+        kept.opened = await tinycoro.open_connection(sock=ours)
+        kept.server = await tinycoro.start_server(answer, "127.0.0.1", 0)
+        kept.client = socket.create_connection(kept.server.sockets[0].getsockname())
+        await kept.came.wait()
+        kept.server.close()
+
+    tinycoro.run(main())
+    print("end")
+"""
+
+
+def test_streams_that_the_last_collection_finds() -> None:
+    """The collector clears the module before what is younger dies."""
+    result = run_python(_YOUNGER_THAN_THE_MODULE)
+    assert_success(result)
+    assert result.stdout == "end\n"
