@@ -9,7 +9,10 @@
 #include <errno.h>
 #include <string.h>
 
-enum { CAPACITY_MIN = 512 };
+enum {
+    CAPACITY_MIN = 512,
+    HEAP_KEPT = 4 * 1024 * 1024, /* bytes at the end of the heap that glibc keeps, see keep_heap */
+};
 
 /* ---- bytes in and out --------------------------------------------------------------------- */
 
@@ -105,6 +108,19 @@ static bool may_receive(const struct tc_py_reader *self)
            !(self->stream->flags & (TC_PY_STREAM_CLOSING | TC_PY_STREAM_HELD)) && !self->is_eof;
 }
 
+/* A message may come in a large piece and a small one: the second small one in a row ends it. */
+static void note_size(struct tc_py_stream *stream, size_t size)
+{
+    const uint32_t both = TC_PY_STREAM_LARGE | TC_PY_STREAM_WAS_LARGE;
+
+    if (size >= TC_PY_READER_SMALL) {
+        stream->flags |= both;
+    } else if (tc_unlikely(stream->flags & both)) {
+        stream->flags &=
+            stream->flags & TC_PY_STREAM_WAS_LARGE ? ~(uint32_t)TC_PY_STREAM_WAS_LARGE : ~both;
+    }
+}
+
 /* One system call for at most `size` bytes. Returns how many came, 0 if there is nothing, or the
  * end (then is_eof is set), or an error (then the stream is lost). */
 static size_t receive(struct tc_py_reader *self, void *buffer, size_t size)
@@ -119,11 +135,7 @@ static size_t receive(struct tc_py_reader *self, void *buffer, size_t size)
         if ((size_t)count < size && tc_likely(!(stream->flags & TC_PY_STREAM_HUNG_UP))) {
             stream->flags &= ~(uint32_t)TC_PY_STREAM_READABLE;
         }
-        if (count >= TC_PY_READER_SMALL) {
-            stream->flags |= TC_PY_STREAM_LARGE;
-        } else {
-            stream->flags &= ~(uint32_t)TC_PY_STREAM_LARGE;
-        }
+        note_size(stream, (size_t)count);
         return (size_t)count;
     }
     stream->flags &= ~(uint32_t)(TC_PY_STREAM_READABLE | TC_PY_STREAM_HUNG_UP);
@@ -176,6 +188,21 @@ static PyObject *receive_large(struct tc_py_reader *self, size_t most)
     return result;
 }
 
+/* glibc gives the end of the heap back to the system as soon as 128 KiB are free there, and takes
+ * it again, page fault by page fault, for the next message: one fault a message of 64 KiB was seen,
+ * and a tenth of the time and more. It raises that limit, for good, to twice the size of a block
+ * that was mapped by itself and is freed (mallopt(3), M_MMAP_THRESHOLD), so it is shown one, once.
+ * Other allocators lose nothing by it. */
+static void keep_heap(void)
+{
+    static _Atomic bool is_done;
+
+    if (!tc_load_relaxed(&is_done)) { /* relaxed: twice does no harm */
+        tc_store_relaxed(&is_done, true); /* relaxed: see above */
+        PyMem_RawFree(PyMem_RawMalloc(HEAP_KEPT / 2));
+    }
+}
+
 void tc_py_reader_receive(struct tc_py_reader *self, size_t most, PyObject **out)
 {
     size_t size = most < TC_PY_READER_SMALL ? TC_PY_READER_SMALL : TC_PY_READER_SCRATCH;
@@ -187,6 +214,7 @@ void tc_py_reader_receive(struct tc_py_reader *self, size_t most, PyObject **out
         return;
     }
     if (tc_unlikely(self->stream->flags & TC_PY_STREAM_LARGE) && most >= TC_PY_READER_SMALL) {
+        keep_heap();
         *out = receive_large(self, most);
         return;
     }

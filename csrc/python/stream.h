@@ -68,10 +68,11 @@ enum tc_py_stream_flags {
     TC_PY_STREAM_CLOSING = 1 << 6,  /* states, see above                                        */
     TC_PY_STREAM_CLOSED = 1 << 7,
     TC_PY_STREAM_QUEUED = 1 << 8,   /* its node is in the ready queue                           */
-    TC_PY_STREAM_LARGE = 1 << 9,    /* the last read was large: receive without the scratch     */
+    TC_PY_STREAM_LARGE = 1 << 9,    /* a read was large: receive without the scratch            */
     TC_PY_STREAM_HELD = 1 << 10,    /* pause_reading(): reads have the buffer only              */
     TC_PY_STREAM_GRACEFUL = 1 << 11, /* closed, not aborted: unread input is discarded          */
     TC_PY_STREAM_SHARED = 1 << 12,   /* its user has the socket, too, and may close it          */
+    TC_PY_STREAM_WAS_LARGE = 1 << 13, /* the last one was                                       */
 };
 
 /* Bytes objects on their way out. */
