@@ -48,10 +48,9 @@ for name in $tests; do
     files="$files tests/py/test_$name.py"
 done
 status=0
-# verbosity=1: a report's file is there from the beginning, and not a descriptor that a test left.
 # shellcheck disable=SC2086 # a list of words
 PYTHONPATH=$site:$packages \
-    TSAN_OPTIONS="log_path=$reports/report verbosity=1 exitcode=0 history_size=4" \
+    TSAN_OPTIONS="log_path=$reports/report exitcode=0 history_size=4" \
     "$python" -P -m pytest --color=no -q -p no:cacheprovider $files >"$log" 2>&1 || status=$?
 if [ $status != 0 ] || ! "$venv/bin/python" tests/slow/tsan_reports.py "$reports" >>"$log"; then
     tail -n 80 "$log"
