@@ -37,7 +37,6 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
         self._sockets: list[socket.socket] | None = list(sockets)
         self._backlog = backlog
         self._is_serving = False
-        self._waiters: list[_core.Future[None]] | None = []
         self._serving_forever: _core.Future[None] | None = None
         self._paths: list[tuple[str, int]] = []  # to be removed, with their inodes
         for sock in self._sockets:
@@ -90,7 +89,7 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
         """Stop accepting; connections go on. wait_closed() waits for their end."""
         if self._sockets is None:
             return
-        is_last = self._stop()
+        self._stop()
         sockets, self._sockets = self._sockets, None
         self._is_serving = False
         for sock in sockets:
@@ -102,8 +101,6 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
         if self._serving_forever is not None and not self._serving_forever.done():
             self._serving_forever.cancel()
             self._serving_forever = None
-        if is_last:
-            self._all_closed()
 
     def close_clients(self) -> None:
         """Close every connection, once what was written to it is sent."""
@@ -117,11 +114,9 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed and its last connection has ended."""
-        if self._waiters is None:
-            return
-        waiter: _core.Future[None] = _core.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+        waiter = self._waiter()
+        if waiter is not None:
+            await waiter
 
     def _start_serving(self) -> None:
         if self._is_serving or self._sockets is None:
@@ -130,13 +125,6 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
         for sock in self._sockets:
             sock.listen(self._backlog)
             self._listen(sock)
-
-    def _all_closed(self) -> None:
-        """Closed, and no connection is left; also called from C."""
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _remove_path_of(self, sock: socket.socket) -> None:
         """Have the file of a unix socket removed at the end."""

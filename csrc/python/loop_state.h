@@ -87,7 +87,6 @@
 #define TC_PY_LOOP_STRINGS(X) \
     X(__class__) \
     X(_asyncio_future_blocking) \
-    X(_all_closed) \
     X(_loop) \
     X(_signal_received) \
     X(add_done_callback) \

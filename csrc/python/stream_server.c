@@ -284,6 +284,29 @@ int tc_py_listeners_traverse(struct tc_py_loop *loop, visitproc visit, void *arg
 
 /* ---- the server ----------------------------------------------------------------------------- */
 
+/* Stopped, and no stream is left: wake who waits for that. No method is called by its name: the
+ * interpreter's last collections may have emptied the class already. */
+static void server_end(struct tc_py_stream_server *self)
+{
+    PyObject *waiters = self->waiters;
+
+    self->is_over = true;
+    self->waiters = NULL;
+    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
+        struct tc_py_future *waiter = (struct tc_py_future *)PyList_GET_ITEM(waiters, i);
+
+        if (tc_py_future_is_done(waiter)) {
+            continue;
+        }
+        if (tc_py_future_check(waiter, "Server.wait_closed()") < 0) {
+            PyErr_WriteUnraisable((PyObject *)self);
+        } else {
+            tc_py_future_end(waiter, TC_PY_FUTURE_FINISHED, Py_NewRef(Py_None));
+        }
+    }
+    Py_XDECREF(waiters);
+}
+
 void tc_py_stream_server_forget(struct tc_py_stream *stream)
 {
     struct tc_py_stream_server *self = stream->server;
@@ -295,13 +318,8 @@ void tc_py_stream_server_forget(struct tc_py_stream *stream)
     tc_list_remove(&stream->in_server);
     if (self->is_stopped && tc_list_is_empty(&self->streams)) {
         PyObject *pending = PyErr_GetRaisedException();
-        PyObject *result =
-            PyObject_CallMethodNoArgs((PyObject *)self, self->loop->state->str__all_closed);
 
-        if (result == NULL) {
-            PyErr_WriteUnraisable((PyObject *)self);
-        }
-        Py_XDECREF(result);
+        server_end(self);
         PyErr_SetRaisedException(pending);
     }
     Py_DECREF(self);
@@ -357,6 +375,7 @@ static int server_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(server_of(object)->loop);
     Py_VISIT(server_of(object)->callback);
     Py_VISIT(server_of(object)->context);
+    Py_VISIT(server_of(object)->waiters);
     return 0;
 }
 
@@ -364,6 +383,7 @@ static int server_clear(PyObject *object)
 {
     Py_CLEAR(server_of(object)->callback);
     Py_CLEAR(server_of(object)->context);
+    Py_CLEAR(server_of(object)->waiters);
     return 0;
 }
 
@@ -433,8 +453,7 @@ static PyObject *server_listen(PyObject *object, PyObject *b_socket)
 }
 
 PyDoc_STRVAR(stop_doc, "_stop($self, /)\n--\n\n"
-                       "Accept no more; return whether no connection is left, otherwise have\n"
-                       "_all_closed() called when that is so.");
+                       "Accept no more; the server is over when no connection is left.");
 
 static PyObject *server_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
@@ -447,7 +466,38 @@ static PyObject *server_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
         listener_stop(tc_container_of(self->listeners.next, struct tc_py_listener, in_server));
     }
     self->is_stopped = true;
-    return PyBool_FromLong(tc_list_is_empty(&self->streams));
+    if (tc_list_is_empty(&self->streams)) {
+        server_end(self);
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(waiter_doc, "_waiter($self, /)\n--\n\n"
+                         "Return a future that is done once the server is over; None if it is.");
+
+static PyObject *server_waiter(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_stream_server *self = server_of(object);
+    PyObject *waiter;
+
+    if (check(self, "Server.wait_closed()") < 0) {
+        return NULL;
+    }
+    if (self->is_over) {
+        Py_RETURN_NONE;
+    }
+    if (self->waiters == NULL) {
+        self->waiters = PyList_New(0);
+        if (self->waiters == NULL) {
+            return NULL;
+        }
+    }
+    waiter =
+        (PyObject *)tc_py_future_new(self->loop, self->loop->state->future_type, &tc_py_future_ops);
+    if (waiter != NULL && PyList_Append(self->waiters, waiter) < 0) {
+        Py_CLEAR(waiter);
+    }
+    return waiter;
 }
 
 PyDoc_STRVAR(transports_doc, "_transports($self, /)\n--\n\n"
@@ -486,6 +536,7 @@ static PyObject *server_get_loop(PyObject *object, PyObject *Py_UNUSED(ignored))
 static PyMethodDef server_methods[] = {
     {"_listen", server_listen, METH_O, listen_doc},
     {"_stop", server_stop, METH_NOARGS, stop_doc},
+    {"_waiter", server_waiter, METH_NOARGS, waiter_doc},
     {"_transports", server_transports, METH_NOARGS, transports_doc},
     {"get_loop", server_get_loop, METH_NOARGS, get_loop_doc},
     {NULL, NULL, 0, NULL},

@@ -13,6 +13,8 @@
  *       object nobody holds goes on serving, as in asyncio.
  *  SS2  `streams` holds the streams of the server that are not CLOSED; each owns a reference to the
  *       server, the list none to them.
+ *  SS3  `waiters` are those of wait_closed(), all pending or cancelled; NULL once the server is
+ *       over: stopped, with no stream left.
  *
  * who may call what: the loop's thread, attached.
  */
@@ -39,7 +41,9 @@ struct tc_py_stream_server {
     struct tc_list listeners; /* of struct tc_py_listener                          */
     struct tc_list streams; /* SS2                                               */
     size_t limit; /* of the readers, in bytes                          */
-    bool is_stopped; /* tell when the last stream has gone                */
+    PyObject *waiters; /* owned list of futures, or NULL; SS3               */
+    bool is_stopped; /* over when the last stream has gone                */
+    bool is_over;
 };
 
 struct tc_py_listener {
