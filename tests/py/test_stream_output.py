@@ -353,7 +353,7 @@ def raising(*lines: bytes) -> Iterator[bytes]:
 BAD_LINES: list[Callable[[], object]] = [
     lambda: [b"a", 5],
     lambda: (b"a", b"b", "text"),
-    lambda: [bytes(100_000), None],
+    lambda: [bytes(100_000), 5],
     lambda: [bytearray(b"a"), memoryview(b"b"), object()],
     lambda: "text",
     lambda: 5,
