@@ -57,6 +57,8 @@ def test_import_costs_little_more_than_asyncio() -> None:
     # slow one asyncio takes longer too. Instrumented code has five times the budget.
     cost, reference = min(costs)
     budget = max(_IMPORT_BUDGET_SECONDS, 0.15 * reference)
+    if "_editable_skbc_tinycoro" in sys.modules:  # `make dev`: its finder costs more than we do
+        budget += 4 * _IMPORT_BUDGET_SECONDS
     assert cost <= budget * (5 if "san" in os.environ.get("LD_PRELOAD", "") else 1)
 
 
