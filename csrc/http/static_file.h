@@ -59,6 +59,7 @@ struct tc_static_body {
     int fd; /* owned; -1: none */
     bool is_there;
     bool is_weak; /* younger than a second when it was looked at */
+    _Atomic int64_t known_until_ns; /* until then it counts as in memory; see static_send.c */
     struct tc_static_stamp stamp;
     char etag[TC_STATIC_ETAG_BYTES]; /* terminated */
     char modified_text[TC_STATIC_DATE_TEXT_BYTES]; /* terminated */

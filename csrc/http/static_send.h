@@ -20,11 +20,11 @@ int tc__static_status(int error);
 /* Answer. What goes wrong is the connection's. `offloads` counts what had to be read by the
  * blocking pool first. Parks: may */
 TC_MAY_PARK void tc__static_send(const struct tc_static_root *root, struct tc_http_call *call,
-                                 const struct tc_static_file *file, _Atomic uint64_t *offloads);
+                                 struct tc_static_file *file, _Atomic uint64_t *offloads);
 
 /* The body that this client gets. Parks: never */
-const struct tc_static_body *tc__static_choose(const struct tc_static_file *file,
-                                               const struct tc_http_lines *lines);
+struct tc_static_body *tc__static_choose(struct tc_static_file *file,
+                                         const struct tc_http_lines *lines);
 
 /* Answer with a status, a line of text that names it, and a field if its value is not NULL.
  * Parks: may */

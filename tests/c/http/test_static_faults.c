@@ -88,6 +88,35 @@ TC_TEST(test_static_file_that_is_half_in_memory_is_read_on_the_pool_from_there_o
     end_root(&fixture);
 }
 
+TC_TEST(test_static_file_in_memory_is_not_looked_at_again_at_once)
+{
+    struct tc_static_options options = looking;
+    bool was_quick = false;
+
+    options.recheck_ns = SECONDS(3600);
+    make_root();
+    struct fixture fixture = serve_root(&options);
+    while (!was_quick) {
+        int64_t began_ns = tc_clock_now_ns();
+        ask(&fixture, "GET", "/s/big.bin", "");
+        tc_fault_arm(TC_SYS_PREAD_NOWAIT, 1, EAGAIN, UINT64_MAX);
+        ask(&fixture, "GET", "/s/big.bin", "");
+        was_quick = tc_clock_now_ns() - began_ns < SECONDS(0.01);
+        TC_CHECK(!was_quick || tc_fault_hits(TC_SYS_PREAD_NOWAIT) == 0);
+        check_answer(200, content, BIG_BYTES);
+        tc_fault_disarm_all();
+    }
+    uint64_t before = seen_by(&fixture).offloads;
+    tc_fault_arm(TC_SYS_PREAD_NOWAIT, 1, EAGAIN, UINT64_MAX);
+    while (seen_by(&fixture).offloads == before) { /* but some time later it is */
+        ask(&fixture, "GET", "/s/big.bin", "");
+        check_answer(200, content, BIG_BYTES);
+    }
+    TC_CHECK(tc_fault_hits(TC_SYS_PREAD_NOWAIT) > 0);
+    tc_fault_disarm_all();
+    end_root(&fixture);
+}
+
 /* Its length is all that is wanted. */
 TC_TEST(test_static_head_reads_nothing_of_a_large_file)
 {
