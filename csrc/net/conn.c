@@ -288,8 +288,9 @@ static void attach(struct tc_conn *conn, struct tc_worker *worker)
 }
 
 /* May the protocol handle this on the spot? Not while the server drains, which is left to the
- * fiber's loop, and not when a turn's worth of bytes has been handled so already: fibers wait
- * meanwhile. */
+ * fiber's loop, and not when a turn's worth of bytes has been handled so already and somebody waits
+ * for the worker. If nobody does, it goes on: fibers for the rest of a batch would have the events
+ * of the next poll served before them, and most connections would wait longer than their turn. */
 static bool may_react(struct tc_conn *conn, struct tc_worker *worker)
 {
     struct tc_server *server = conn->server;
@@ -304,7 +305,7 @@ static bool may_react(struct tc_conn *conn, struct tc_worker *worker)
         part->react_turn = turn;
         part->react_bytes = 0;
     }
-    return part->react_bytes < TC_REACT_BYTES;
+    return part->react_bytes < TC_REACT_BYTES || !tc_worker_should_defer(worker);
 }
 
 void tc_conn_go_on(struct tc_conn *conn, struct tc_worker *worker, enum tc_verdict verdict)

@@ -37,7 +37,7 @@
 
 enum {
     TC_ACCEPT_BATCH = 64,        /* connections accepted per turn */
-    TC_REACT_BYTES = 128 * 1024, /* handled without a fiber, per turn */
+    TC_REACT_BYTES = 128 * 1024, /* handled without a fiber, per turn, while somebody waits */
     TC_CONN_STATE_MAX = 1024,    /* largest conn_bytes of a protocol */
 };
 

@@ -216,6 +216,11 @@ void tc_worker_awake(struct tc_worker *worker);
  * Parks: never   Threads: the worker */
 void tc_worker_delivered(struct tc_worker *worker);
 
+/* In the middle of a batch of events: is what is left of it better done by fibers? True if a fiber,
+ * a message or a submission waits for this worker, a timer is due, or another worker has nothing to
+ * do. Looks at the clock. Parks: never   Threads: the worker */
+bool tc_worker_should_defer(struct tc_worker *worker);
+
 /* ---- within sched ---------------------------------------------------------------------------- */
 
 /* One turn. Returns false if there was nothing to run; `budget` is 0 afterwards if there may be

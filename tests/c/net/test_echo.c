@@ -1,5 +1,7 @@
 #include "support.h"
 
+#include "sched/worker.h"
+
 static void on_workers(void (*body)(struct tc_runtime *))
 {
     for (uint32_t workers = 1; workers <= 2; workers++) {
@@ -206,4 +208,76 @@ static void check_storm(struct tc_runtime *runtime)
 TC_TEST(test_echo_storms_of_resets_and_vanishing_clients_leave_nothing)
 {
     on_workers(check_storm);
+}
+
+/* ---- a batch of much ------------------------------------------------------------------------ */
+
+enum { MANY = 16, MUCH = 24 * 1024 }; /* together three times what a turn handles for sure */
+
+static _Atomic int is_waited_for; /* how often the fiber below yields once the batch is there */
+static _Atomic bool is_there;
+
+/* Keep the only worker from its poller until everything has been sent, then wait for it. */
+static void occupy(void *arg)
+{
+    (void)arg;
+    while (!tc_load_acquire(&is_there)) { /* acquire [test-batch] */
+    }
+    for (int left = tc_load_relaxed(&is_waited_for); left > 0; left--) { /* relaxed: [test-batch] */
+        int64_t until_ns = tc_deadline_after_ns(TC_POLL_NS);
+        while (tc_clock_now_ns() < until_ns) {
+        }
+        tc_fiber_yield();
+    }
+}
+
+/* How many fibers the connections of one batch were given. */
+static uint64_t count_fibers_for_a_batch(int yields)
+{
+    struct tc_runtime *runtime = start_runtime(1);
+    struct tc_server_options options = {.host = NULL};
+    struct tc_spawn_options detached = {.detached = true};
+    struct tc_server *server = start_server(runtime, &tc_echo_protocol, &options);
+    struct tc_runtime_statistics before;
+    struct tc_runtime_statistics after;
+    char data[MUCH];
+    int fds[MANY];
+
+    tc_chaos_suspend(); /* an answer that does not leave at once needs a fiber */
+    memset(data, 'x', sizeof data);
+    for (int i = 0; i < MANY; i++) {
+        fds[i] = connect_to(server);
+        probe(fds[i], 100);
+    }
+    WAIT_UNTIL(statistics(server).resting == MANY);
+    tc_store_relaxed(&is_there, false); /* relaxed: no fiber yet */
+    tc_store_relaxed(&is_waited_for, yields); /* relaxed: as above */
+    tc_runtime_statistics(runtime, &before);
+    TC_CHECK_EQ(tc_fiber_spawn(runtime, occupy, NULL, &detached, NULL), 0);
+    for (int i = 0; i < MANY; i++) {
+        send_exactly(fds[i], data, sizeof data);
+    }
+    tc_store_release(&is_there, true); /* release [test-batch] */
+    for (int i = 0; i < MANY; i++) {
+        recv_exactly(fds[i], data, sizeof data);
+        close(fds[i]);
+    }
+    WAIT_UNTIL(statistics(server).connections == 0);
+    tc_runtime_statistics(runtime, &after);
+    TC_CHECK_EQ(statistics(server).bytes_out, (uint64_t)MANY * (MUCH + 100));
+    end_server(server);
+    stop_runtime(runtime);
+    return after.spawned - before.spawned - 1; /* without the one that waits */
+}
+
+TC_TEST(test_echo_large_batch_costs_no_fibers_while_nobody_waits)
+{
+    TC_CHECK_EQ(count_fibers_for_a_batch(0), 0);
+}
+
+TC_TEST(test_echo_large_batch_is_left_to_fibers_while_one_waits)
+{
+    uint64_t fibers = count_fibers_for_a_batch(10);
+
+    TC_CHECK(fibers >= 1 && fibers < MANY);
 }
