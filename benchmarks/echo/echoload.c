@@ -230,13 +230,14 @@ static int open_conn(struct load *load, struct conn *conn)
     if (conn->fd < 0) {
         return -errno;
     }
+    /* The cheapest congestion control, to stay ahead of the server; losing it is no failure. Before
+     * connecting: a socket that has once been paced (bbr) remains so. */
+    (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
     if (connect(conn->fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
         setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0) {
         return -errno;
     }
     /* A silent server must not hang the program: connecting was the last call that blocks. */
-    /* The cheapest congestion control, to stay ahead of the server; losing it is no failure. */
-    (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
     if (fcntl(conn->fd, F_SETFL, O_NONBLOCK) != 0) {
         return -errno;
     }
