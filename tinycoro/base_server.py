@@ -101,6 +101,7 @@ class Server(_core.ServerBase, asyncio.AbstractServer):
         if self._serving_forever is not None and not self._serving_forever.done():
             self._serving_forever.cancel()
             self._serving_forever = None
+        self._end()
 
     def close_clients(self) -> None:
         """Close every connection, once what was written to it is sent."""

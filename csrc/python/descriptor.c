@@ -152,10 +152,12 @@ bool tc_py_descriptor_is_of(const struct tc_py_descriptor *self, struct tc_py_lo
         number = PyLong_AsLong(found);
     }
     Py_XDECREF(found);
-    if (PyErr_ExceptionMatches(PyExc_OSError) || PyErr_ExceptionMatches(PyExc_ValueError)) {
+    if (PyErr_Occurred() == NULL) {
+        /* it has said it */
+    } else if (PyErr_ExceptionMatches(PyExc_OSError) || PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear();
         number = -1; /* so says what is no socket of Python's */
-    } else if (PyErr_Occurred()) { /* it does not say, for want of stack or memory perhaps */
+    } else { /* it does not say, for want of stack or memory perhaps */
         PyErr_WriteUnraisable(b_object);
         number = self->fd;
     }

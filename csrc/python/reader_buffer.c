@@ -192,7 +192,8 @@ static PyObject *receive_large(struct tc_py_reader *self, size_t most)
  * it again, page fault by page fault, for the next message: one fault a message of 64 KiB was seen,
  * and a tenth of the time and more. It raises that limit, for good, to twice the size of a block
  * that was mapped by itself and is freed (mallopt(3), M_MMAP_THRESHOLD), so it is shown one, once.
- * Other allocators lose nothing by it. */
+ * Blocks up to that one's size then come from the heap, too, in the whole process. Other allocators
+ * neither win nor lose by it. */
 static void keep_heap(void)
 {
     static _Atomic bool is_done;

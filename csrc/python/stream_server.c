@@ -284,27 +284,37 @@ int tc_py_listeners_traverse(struct tc_py_loop *loop, visitproc visit, void *arg
 
 /* ---- the server ----------------------------------------------------------------------------- */
 
-/* Stopped, and no stream is left: wake who waits for that. No method is called by its name: the
- * interpreter's last collections may have emptied the class already. */
+/* Refuse a foreign thread, a fork's child, an object without __init__. Returns 0 or -1. */
+static int check(struct tc_py_stream_server *self, const char *what)
+{
+    if (self->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "ServerBase.__init__() was not called");
+        return -1;
+    }
+    return tc_py_loop_check(self->loop, what);
+}
+
+/* Stopped, and no stream is left: wake who waits for that, if the loop still can. No method is
+ * called by its name: the interpreter's last collections may have emptied the class already. */
 static void server_end(struct tc_py_stream_server *self)
 {
     PyObject *waiters = self->waiters;
 
     self->is_over = true;
     self->waiters = NULL;
-    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
+    if (waiters == NULL) {
+        return;
+    }
+    bool can_wake = check(self, "") == 0 && tc_py_loop_check_open(self->loop) == 0;
+    for (Py_ssize_t i = 0; can_wake && i < PyList_GET_SIZE(waiters); i++) {
         struct tc_py_future *waiter = (struct tc_py_future *)PyList_GET_ITEM(waiters, i);
 
-        if (tc_py_future_is_done(waiter)) {
-            continue;
-        }
-        if (tc_py_future_check(waiter, "Server.wait_closed()") < 0) {
-            PyErr_WriteUnraisable((PyObject *)self);
-        } else {
+        if (!tc_py_future_is_done(waiter)) {
             tc_py_future_end(waiter, TC_PY_FUTURE_FINISHED, Py_NewRef(Py_None));
         }
     }
-    Py_XDECREF(waiters);
+    PyErr_Clear(); /* it could not; nobody is there to be told */
+    Py_DECREF(waiters);
 }
 
 void tc_py_stream_server_forget(struct tc_py_stream *stream)
@@ -399,16 +409,6 @@ static void server_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* Refuse a foreign thread, a fork's child, an object without __init__. Returns 0 or -1. */
-static int check(struct tc_py_stream_server *self, const char *what)
-{
-    if (self->loop == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "ServerBase.__init__() was not called");
-        return -1;
-    }
-    return tc_py_loop_check(self->loop, what);
-}
-
 PyDoc_STRVAR(listen_doc, "_listen($self, sock, /)\n--\n\n"
                          "Accept the connections of a socket that listens and does not block.");
 
@@ -453,7 +453,7 @@ static PyObject *server_listen(PyObject *object, PyObject *b_socket)
 }
 
 PyDoc_STRVAR(stop_doc, "_stop($self, /)\n--\n\n"
-                       "Accept no more; the server is over when no connection is left.");
+                       "Accept no more.");
 
 static PyObject *server_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
@@ -464,6 +464,19 @@ static PyObject *server_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
     }
     while (!tc_list_is_empty(&self->listeners)) {
         listener_stop(tc_container_of(self->listeners.next, struct tc_py_listener, in_server));
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(end_doc, "_end($self, /)\n--\n\n"
+                      "After _stop(): the server is over as soon as no connection is left.");
+
+static PyObject *server_end_by_itself(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    struct tc_py_stream_server *self = server_of(object);
+
+    if (check(self, "Server.close()") < 0) {
+        return NULL;
     }
     self->is_stopped = true;
     if (tc_list_is_empty(&self->streams)) {
@@ -536,6 +549,7 @@ static PyObject *server_get_loop(PyObject *object, PyObject *Py_UNUSED(ignored))
 static PyMethodDef server_methods[] = {
     {"_listen", server_listen, METH_O, listen_doc},
     {"_stop", server_stop, METH_NOARGS, stop_doc},
+    {"_end", server_end_by_itself, METH_NOARGS, end_doc},
     {"_waiter", server_waiter, METH_NOARGS, waiter_doc},
     {"_transports", server_transports, METH_NOARGS, transports_doc},
     {"get_loop", server_get_loop, METH_NOARGS, get_loop_doc},

@@ -508,3 +508,27 @@ def test_the_file_of_a_unix_server_is_removed(tmp_path: Path) -> None:
             await tinycoro.start_unix_server(lambda reader, writer: None, path)
 
     tinycoro.run(main())
+
+
+def test_close_ends_serve_forever_before_wait_closed() -> None:
+    async def scenario(lib: Lib) -> list[str]:
+        log: list[str] = []
+        server = await lib.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+
+        async def wait() -> None:
+            await server.wait_closed()
+            log.append("wait_closed")
+
+        async def serve() -> None:
+            try:
+                await server.serve_forever()
+            except lib.CancelledError:
+                log.append("serve_forever")
+
+        tasks = [lib.create_task(wait()), lib.create_task(serve())]
+        await lib.sleep(0)
+        server.close()
+        await lib.wait(tasks)
+        return log
+
+    assert run_both(scenario) == ["serve_forever", "wait_closed"]
