@@ -74,6 +74,14 @@ void tc_worker_delivered(struct tc_worker *worker)
     }
 }
 
+/* Has this worker something to do besides the events of its poller? */
+static bool is_waited_for(struct tc_worker *worker)
+{
+    return tc_deque_len(&worker->deque) != 0 ||
+           tc_load_relaxed(&worker->next) != NULL || /* relaxed: only the owner fills the slot */
+           !tc_inbox_is_empty(&worker->inbox) || tc_injectq_len(&worker->runtime->inject) != 0;
+}
+
 /* Has any worker fibers that it has not begun to run? */
 static bool is_anything_queued(struct tc_runtime *runtime)
 {
@@ -83,6 +91,19 @@ static bool is_anything_queued(struct tc_runtime *runtime)
         }
     }
     return false;
+}
+
+bool tc_worker_should_defer(struct tc_worker *worker)
+{
+    struct tc_runtime *runtime = worker->runtime;
+
+    if (worker->rescuing || is_waited_for(worker) ||
+        tc_idle_parked(tc_idle_peek(&runtime->idle)) != 0) {
+        return true;
+    }
+    int64_t now_ns = worker->driver->now(worker);
+    tc_worker_note_clock(worker, now_ns);
+    return worker->driver->next_deadline(worker) <= now_ns;
 }
 
 /* ---- searching ----------------------------------------------------------------------------- */
@@ -184,8 +205,10 @@ static void rescue(struct tc_worker *worker, struct tc_worker *victim)
     }
     /* More than one batch may have piled up, and the next look is a millisecond away. A source that
      * is reported for as long as nobody attends to it must not keep us here. */
+    worker->rescuing = true;
     for (int i = 0; i < RESCUE_POLLS && worker->driver->poll(worker, victim, 0) > 0; i++) {
     }
+    worker->rescuing = false;
     tc_counter_add(&worker->counters.rescues, 1);
 }
 

@@ -258,17 +258,6 @@ void tc_fiber_yield(void)
     tc__after_switch(worker);
 }
 
-bool tc_worker_should_defer(struct tc_worker *worker)
-{
-    struct tc_runtime *runtime = worker->runtime;
-
-    return tc_deque_len(&worker->deque) != 0 ||
-           tc_load_relaxed(&worker->next) != NULL || /* relaxed: only the owner fills the slot */
-           !tc_inbox_is_empty(&worker->inbox) || tc_injectq_len(&runtime->inject) != 0 ||
-           tc_idle_parked(tc_idle_peek(&runtime->idle)) != 0 ||
-           worker->driver->next_deadline(worker) <= worker->driver->now(worker);
-}
-
 /* ---- a turn --------------------------------------------------------------------------------- */
 
 static void run_messages(struct tc_worker *worker)

@@ -126,6 +126,7 @@ struct tc_worker {
     bool saw_plenty;                   /* ... and TC_STEAL_PLENTY or more was left              */
     uint32_t vain_dozes;               /* dozes since the last theft                            */
     bool sentinel;                     /* parked as the sentinel                                */
+    bool rescuing;                     /* polls for a stalled worker                            */
     bool saw_activity;                 /* the last look as sentinel found a turn that had moved */
     struct tc_slab_cache fibers;
     struct tc_stack_cache stacks;
@@ -203,6 +204,12 @@ static inline void tc_worker_set_reacting(struct tc_worker *worker, bool is_reac
     worker->recent_ns = is_reacting ? TC_RECENT_UNREAD : TC_RECENT_NONE;
 }
 
+/* In the middle of a batch of events: is what is left of it better done by fibers? True if a fiber,
+ * a message or a submission waits for this worker, a timer is due, another worker is parked, or the
+ * events are a stalled worker's. What it sees of the clock is noted.
+ * Parks: never   Threads: the worker */
+bool tc_worker_should_defer(struct tc_worker *worker);
+
 /* Run message->fn on `worker`, between two fibers. Parks: never   Threads: any */
 void tc_worker_post(struct tc_worker *worker, struct tc_message *message);
 
@@ -215,11 +222,6 @@ void tc_worker_awake(struct tc_worker *worker);
 /* Events of a poll are delivered; wake another worker if there is more than one can do.
  * Parks: never   Threads: the worker */
 void tc_worker_delivered(struct tc_worker *worker);
-
-/* In the middle of a batch of events: is what is left of it better done by fibers? True if a fiber,
- * a message or a submission waits for this worker, a timer is due, or another worker has nothing to
- * do. Looks at the clock. Parks: never   Threads: the worker */
-bool tc_worker_should_defer(struct tc_worker *worker);
 
 /* ---- within sched ---------------------------------------------------------------------------- */
 

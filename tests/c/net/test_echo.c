@@ -1,3 +1,6 @@
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "support.h"
 
 #include "sched/worker.h"
@@ -214,16 +217,18 @@ TC_TEST(test_echo_storms_of_resets_and_vanishing_clients_leave_nothing)
 
 enum { MANY = 16, MUCH = 24 * 1024 }; /* together three times what a turn handles for sure */
 
-static _Atomic int is_waited_for; /* how often the fiber below yields once the batch is there */
+static _Atomic bool has_begun;
 static _Atomic bool is_there;
+static _Atomic bool is_answered;
 
-/* Keep the only worker from its poller until everything has been sent, then wait for it. */
+/* Keep the only worker from its poller until everything has been sent; then, if `arg` is not NULL,
+ * wait for the worker until everything is answered. */
 static void occupy(void *arg)
 {
-    (void)arg;
-    while (!tc_load_acquire(&is_there)) { /* acquire [test-batch] */
+    tc_store_relaxed(&has_begun, true); /* relaxed: as all of these, it says no more than itself */
+    while (!tc_load_relaxed(&is_there)) { /* relaxed: see above */
     }
-    for (int left = tc_load_relaxed(&is_waited_for); left > 0; left--) { /* relaxed: [test-batch] */
+    while (arg != NULL && !tc_load_relaxed(&is_answered)) { /* relaxed: see above */
         int64_t until_ns = tc_deadline_after_ns(TC_POLL_NS);
         while (tc_clock_now_ns() < until_ns) {
         }
@@ -231,8 +236,17 @@ static void occupy(void *arg)
     }
 }
 
+/* Bytes that the peer's system has not acknowledged. */
+static int count_unacknowledged(int fd)
+{
+    int count = -1;
+
+    TC_CHECK_EQ(ioctl(fd, SIOCOUTQ, &count), 0);
+    return count;
+}
+
 /* How many fibers the connections of one batch were given. */
-static uint64_t count_fibers_for_a_batch(int yields)
+static uint64_t count_fibers_for_a_batch(bool is_waited_for)
 {
     struct tc_runtime *runtime = start_runtime(1);
     struct tc_server_options options = {.host = NULL};
@@ -250,18 +264,21 @@ static uint64_t count_fibers_for_a_batch(int yields)
         probe(fds[i], 100);
     }
     WAIT_UNTIL(statistics(server).resting == MANY);
-    tc_store_relaxed(&is_there, false); /* relaxed: no fiber yet */
-    tc_store_relaxed(&is_waited_for, yields); /* relaxed: as above */
     tc_runtime_statistics(runtime, &before);
-    TC_CHECK_EQ(tc_fiber_spawn(runtime, occupy, NULL, &detached, NULL), 0);
+    TC_CHECK_EQ(tc_fiber_spawn(runtime, occupy, is_waited_for ? data : NULL, &detached, NULL), 0);
+    WAIT_UNTIL(tc_load_relaxed(&has_begun)); /* relaxed: see occupy */
     for (int i = 0; i < MANY; i++) {
         send_exactly(fds[i], data, sizeof data);
     }
-    tc_store_release(&is_there, true); /* release [test-batch] */
+    for (int i = 0; i < MANY; i++) {
+        WAIT_UNTIL(count_unacknowledged(fds[i]) == 0);
+    }
+    tc_store_relaxed(&is_there, true); /* relaxed: see occupy */
     for (int i = 0; i < MANY; i++) {
         recv_exactly(fds[i], data, sizeof data);
         close(fds[i]);
     }
+    tc_store_relaxed(&is_answered, true); /* relaxed: see occupy */
     WAIT_UNTIL(statistics(server).connections == 0);
     tc_runtime_statistics(runtime, &after);
     TC_CHECK_EQ(statistics(server).bytes_out, (uint64_t)MANY * (MUCH + 100));
@@ -272,12 +289,12 @@ static uint64_t count_fibers_for_a_batch(int yields)
 
 TC_TEST(test_echo_large_batch_costs_no_fibers_while_nobody_waits)
 {
-    TC_CHECK_EQ(count_fibers_for_a_batch(0), 0);
+    TC_CHECK_EQ(count_fibers_for_a_batch(false), 0);
 }
 
 TC_TEST(test_echo_large_batch_is_left_to_fibers_while_one_waits)
 {
-    uint64_t fibers = count_fibers_for_a_batch(10);
+    uint64_t fibers = count_fibers_for_a_batch(true);
 
     TC_CHECK(fibers >= 1 && fibers < MANY);
 }
