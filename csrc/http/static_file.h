@@ -2,7 +2,7 @@
  * route, below its directory, and those that a handler answers with, anywhere.
  *
  * A file is what a path leads to, with up to three bodies: itself and its compressed siblings. It
- * is made once and then constant but for three hints; it lives as long as somebody has a reference,
+ * is made once and then constant but for some hints; it lives as long as somebody has a reference,
  * or until the next quiescent state of a worker that found it in the cache.
  *
  * INVARIANTS

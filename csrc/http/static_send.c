@@ -144,7 +144,8 @@ static uint64_t count_in_memory(const struct slice *slice)
 
 /* As count_in_memory, of a slice of the body. A file of one slice that was just found there whole
  * is not looked at again: a look costs a call into the kernel each LOOK_BYTES, which is 2 % of what
- * sending them costs, and pages that are in use do not leave within milliseconds. */
+ * sending them costs. Pages that are taken away within those milliseconds have the worker wait for
+ * the disk, once. */
 static uint64_t count_ready(struct tc_static_body *body, const struct slice *slice)
 {
     int64_t now_ns = tc_worker_recent_clock(tc_worker_current());

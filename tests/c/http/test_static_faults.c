@@ -96,7 +96,8 @@ TC_TEST(test_static_file_in_memory_is_not_looked_at_again_at_once)
     options.recheck_ns = SECONDS(3600);
     make_root();
     struct fixture fixture = serve_root(&options);
-    while (!was_quick) {
+    for (int i = 0; i < 100 && !was_quick; i++) { /* a machine that is too slow for it shows less */
+        pause_ms(11); /* what the last round saw is forgotten */
         int64_t began_ns = tc_clock_now_ns();
         ask(&fixture, "GET", "/s/big.bin", "");
         tc_fault_arm(TC_SYS_PREAD_NOWAIT, 1, EAGAIN, UINT64_MAX);
