@@ -300,12 +300,9 @@ static void server_end(struct tc_py_stream_server *self)
 {
     PyObject *waiters = self->waiters;
 
-    self->is_over = true;
     self->waiters = NULL;
-    if (waiters == NULL) {
-        return;
-    }
-    bool can_wake = check(self, "") == 0 && tc_py_loop_check_open(self->loop) == 0;
+    bool can_wake =
+        waiters != NULL && check(self, "") == 0 && tc_py_loop_check_open(self->loop) == 0;
     for (Py_ssize_t i = 0; can_wake && i < PyList_GET_SIZE(waiters); i++) {
         struct tc_py_future *waiter = (struct tc_py_future *)PyList_GET_ITEM(waiters, i);
 
@@ -314,16 +311,13 @@ static void server_end(struct tc_py_stream_server *self)
         }
     }
     PyErr_Clear(); /* it could not; nobody is there to be told */
-    Py_DECREF(waiters);
+    Py_XDECREF(waiters);
 }
 
 void tc_py_stream_server_forget(struct tc_py_stream *stream)
 {
     struct tc_py_stream_server *self = stream->server;
 
-    if (self == NULL) {
-        return;
-    }
     stream->server = NULL;
     tc_list_remove(&stream->in_server);
     if (self->is_stopped && tc_list_is_empty(&self->streams)) {
@@ -370,7 +364,10 @@ static int server_init(PyObject *object, PyObject *args, PyObject *keywords)
         return -1;
     }
     self->context = PyContext_CopyCurrent();
-    if (self->context == NULL) {
+    self->waiters = PyList_New(0);
+    if (self->context == NULL || self->waiters == NULL) {
+        Py_CLEAR(self->context);
+        Py_CLEAR(self->waiters);
         return -1;
     }
     self->loop = (struct tc_py_loop *)Py_NewRef((PyObject *)loop);
@@ -496,14 +493,8 @@ static PyObject *server_waiter(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (check(self, "Server.wait_closed()") < 0) {
         return NULL;
     }
-    if (self->is_over) {
-        Py_RETURN_NONE;
-    }
     if (self->waiters == NULL) {
-        self->waiters = PyList_New(0);
-        if (self->waiters == NULL) {
-            return NULL;
-        }
+        Py_RETURN_NONE;
     }
     waiter =
         (PyObject *)tc_py_future_new(self->loop, self->loop->state->future_type, &tc_py_future_ops);
@@ -511,6 +502,14 @@ static PyObject *server_waiter(PyObject *object, PyObject *Py_UNUSED(ignored))
         Py_CLEAR(waiter);
     }
     return waiter;
+}
+
+/* asyncio's name, for which CPython's tests ask: None once the server is over. */
+static PyObject *server_waiters(PyObject *object, void *Py_UNUSED(closure))
+{
+    PyObject *waiters = server_of(object)->waiters;
+
+    return Py_NewRef(waiters == NULL ? Py_None : waiters);
 }
 
 PyDoc_STRVAR(transports_doc, "_transports($self, /)\n--\n\n"
@@ -556,14 +555,18 @@ static PyMethodDef server_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyGetSetDef server_getset[] = {
+    {"_waiters", server_waiters, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 PyDoc_STRVAR(server_doc, "ServerBase(loop, callback, limit)\n--\n\n"
                          "The part of tinycoro.Server that is written in C.");
 
 static PyType_Slot server_slots[] = {
-    {Py_tp_doc, (void *)server_doc},   {Py_tp_new, server_new},
-    {Py_tp_init, server_init},         {Py_tp_dealloc, server_dealloc},
-    {Py_tp_traverse, server_traverse}, {Py_tp_clear, server_clear},
-    {Py_tp_methods, server_methods},   {0, NULL},
+    {Py_tp_doc, (void *)server_doc}, {Py_tp_new, server_new},           {Py_tp_init, server_init},
+    {Py_tp_dealloc, server_dealloc}, {Py_tp_traverse, server_traverse}, {Py_tp_clear, server_clear},
+    {Py_tp_methods, server_methods}, {Py_tp_getset, server_getset},     {0, NULL},
 };
 
 static PyType_Spec server_spec = {

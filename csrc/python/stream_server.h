@@ -13,9 +13,8 @@
  *       object nobody holds goes on serving, as in asyncio.
  *  SS2  `streams` holds the streams of the server that are not CLOSED; each owns a reference to the
  *       server, the list none to them.
- *  SS3  `waiters` are those of wait_closed(), all pending or cancelled; NULL before the first, and
- *       once the server is over: stopped, with no stream left. As in asyncio a cancelled one stays
- *       until then.
+ *  SS3  `waiters` are those of wait_closed(), all pending or cancelled; NULL once the server is
+ *       over: stopped, with no stream left. As in asyncio a cancelled one stays until then.
  *
  * who may call what: the loop's thread, attached.
  */
@@ -44,7 +43,6 @@ struct tc_py_stream_server {
     size_t limit; /* of the readers, in bytes                          */
     PyObject *waiters; /* owned list of futures, or NULL; SS3               */
     bool is_stopped; /* over when the last stream has gone                */
-    bool is_over;
 };
 
 struct tc_py_listener {
